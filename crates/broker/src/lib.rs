@@ -1,0 +1,1 @@
+//! The library: carries out what the lifecycle decides, over HTTP, store and timers.

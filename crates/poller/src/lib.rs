@@ -1,0 +1,1 @@
+//! Polls an API for many agents on schedule and keeps the ledger of gaps.

@@ -1,0 +1,1 @@
+//! The two listeners: gateway for callers, admin for operators.

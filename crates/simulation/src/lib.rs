@@ -1,0 +1,1 @@
+//! A simulated authorization server and API as pure machines with a ledger.

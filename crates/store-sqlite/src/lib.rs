@@ -1,0 +1,1 @@
+//! The embedded store: one SQLite file that several processes on one machine may share.

@@ -1,0 +1,1 @@
+//! Where credentials are kept between processes: leases, fences, generations, sealed rows.
