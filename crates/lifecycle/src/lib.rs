@@ -1,5 +1,34 @@
 //! Decides when an access token is requested, renewed, retried and given up. Pure.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number: [`Lifecycle::handle`] takes an
+//! [`Event`], the time and a [`Chance`], and returns [`Action`]s. It never sees a token: what it
+//! knows of one is [`Held`]. Three machines share the work:
+//!
+//! - [`Lifecycle`]: one credential, with its pool, its troubles and its waiters;
+//! - [`Admission`]: which renewal may use a token endpoint now;
+//! - [`Budget`]: which access token of a pool an API request may spend.
 
+mod admission;
+mod backoff;
+mod budget;
+mod chance;
+mod damper;
+mod event;
+mod failure;
+mod lead;
+mod lifecycle;
+mod policy;
+mod status;
 pub mod time;
 
+pub use admission::{Admission, Allowance, Settled, Ticket};
+pub use backoff::Backoff;
+pub use budget::{Budget, Quota, Take};
+pub use chance::Chance;
+pub use event::{Action, Event, Need, Verdict, WaiterId};
+pub use failure::{Cause, Failure};
+pub use lead::{Held, floor};
+pub use lifecycle::Lifecycle;
+pub use policy::{Demand, Policy, Replay};
+pub use status::{NextAction, State, Status};
 pub use time::{Timestamp, UnixTime};
