@@ -1,0 +1,1 @@
+//! The stories every backend must pass.
