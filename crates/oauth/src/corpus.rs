@@ -1,0 +1,1 @@
+//! Bad answers of token endpoints, with what each must be read as.
