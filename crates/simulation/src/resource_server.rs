@@ -1,0 +1,116 @@
+//! The resource server, `/api/…`: takes live tokens, each within its limit.
+
+use bellwether_lifecycle::{Timestamp, UnixTime};
+
+use crate::access_token::Standing;
+use crate::ledger::Verdict;
+use crate::message::{Request, Response};
+use crate::organisation::{Organisation, Processed, retry_after_seconds};
+use crate::profile::UnauthorizedCode;
+use crate::token_text::Kind;
+
+impl Organisation {
+    pub(crate) fn api(&mut self, now: Timestamp, wall: UnixTime, request: &Request) -> Processed {
+        let Some(token) = bearer(request) else {
+            let response = self.unauthorized(UnauthorizedCode::AuthenticationRequired);
+            return Processed::new(Verdict::NoToken, response);
+        };
+        let codes = self.profile.unauthorized;
+        let Some(serial) = self.text.read(Kind::Access, token) else {
+            return Processed::new(Verdict::Unknown, self.unauthorized(codes.unknown));
+        };
+        let standing = self.access_tokens.standing(now, serial);
+        let Some(token) = self.access_tokens.get(serial) else {
+            return Processed::new(Verdict::Unknown, self.unauthorized(codes.unknown));
+        };
+        let client = token.client;
+        let known_at = token.issued_at + self.profile.propagation;
+        let refused = match standing {
+            Standing::Expired => Some((Verdict::Expired, codes.expired)),
+            Standing::Evicted => Some((Verdict::Evicted, codes.evicted)),
+            Standing::Revoked => Some((Verdict::Revoked, codes.revoked)),
+            Standing::Unknown => Some((Verdict::Unknown, codes.unknown)),
+            Standing::Live if now < known_at => Some((Verdict::NotYetKnown, codes.unknown)),
+            Standing::Live => None,
+        };
+        let processed = if let Some((verdict, code)) = refused {
+            Processed::new(verdict, self.unauthorized(code))
+        } else {
+            let limit = self.profile.api_limit;
+            match limit.map_or(Ok(()), |limit| token.spent.take(&limit, now, wall)) {
+                Err(remaining) => {
+                    let response = self.too_many_requests(retry_after_seconds(remaining));
+                    Processed::new(Verdict::RateLimited, response)
+                }
+                Ok(()) => self.accept(now, wall, serial, request),
+            }
+        };
+        processed.by(client).showing(serial)
+    }
+
+    fn accept(
+        &mut self,
+        now: Timestamp,
+        wall: UnixTime,
+        serial: u64,
+        request: &Request,
+    ) -> Processed {
+        let lineage = self
+            .access_tokens
+            .get(serial)
+            .and_then(|token| token.refresh);
+        if let Some(presented) = lineage.and_then(|lineage| lineage.presented) {
+            self.refresh_tokens.acknowledge(presented);
+        }
+        let path = request.path_only();
+        if (request.method.as_str(), path) == ("DELETE", "/api/v2/tokens/me") {
+            self.access_tokens.revoke(now, serial);
+            return Processed::new(Verdict::Revoking, Response::json(200, b"{}".to_vec()));
+        }
+        let path = serde_json::Value::from(path);
+        let body = format!(r#"{{"path":{path},"sampled_at_ms":{}}}"#, wall.as_millis());
+        let response = Response::json(200, body.into_bytes());
+        let response = response.header("ININ-Correlation-Id", &self.correlation_id());
+        Processed::new(Verdict::Accepted, response)
+    }
+
+    pub(crate) fn unauthorized(&mut self, code: UnauthorizedCode) -> Response {
+        let (code, message) = code.code_and_message();
+        self.api_error(401, code, message)
+    }
+
+    /// The vendor's 429, its texts and the order of its members included.
+    fn too_many_requests(&mut self, seconds: u64) -> Response {
+        let message =
+            format!("Rate limit exceeded the maximum. Retry the request in [{seconds}] seconds");
+        self.api_error(429, "too.many.requests.retry.after", &message)
+            .header("Retry-After", &seconds.to_string())
+    }
+
+    fn api_error(&mut self, status: u16, code: &str, message: &str) -> Response {
+        let id = self.correlation_id();
+        let body = format!(
+            concat!(
+                r#"{{"message":"{}","code":"{}","status":{},"#,
+                r#""contextId":"{}","details":[],"errors":[]}}"#
+            ),
+            message, code, status, id
+        );
+        Response::json(status, body.into_bytes()).header("ININ-Correlation-Id", &id)
+    }
+
+    fn correlation_id(&mut self) -> String {
+        let (high, low) = (self.chance.bits(), self.chance.bits());
+        let (a, b, c) = (high >> 32, (high >> 16) & 0xffff, high & 0xffff);
+        format!(
+            "{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}",
+            low >> 48,
+            low & 0xffff_ffff_ffff
+        )
+    }
+}
+
+fn bearer(request: &Request) -> Option<&str> {
+    let (scheme, token) = request.header_value("authorization")?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
