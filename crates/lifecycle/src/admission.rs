@@ -86,6 +86,11 @@ impl Admission {
         self.waiting.insert((urgency, ticket), client);
     }
 
+    /// A renewal no longer wants in; one that was admitted already must be settled instead.
+    pub fn withdraw(&mut self, ticket: Ticket) {
+        self.waiting.retain(|&(_, waiting), _| waiting != ticket);
+    }
+
     /// An admitted renewal ended.
     pub fn settle(
         &mut self,

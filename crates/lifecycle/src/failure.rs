@@ -17,6 +17,16 @@ pub enum Cause {
     Misconfigured,
 }
 
+impl Cause {
+    /// Whether it says something about the server or the way to it, and nothing about the credential.
+    pub fn is_passing(self) -> bool {
+        match self {
+            Self::Passing | Self::Throttled | Self::InDoubt => true,
+            Self::Reauthorize | Self::Misconfigured => false,
+        }
+    }
+}
+
 /// A renewal that gave no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -130,7 +130,7 @@ impl Lifecycle {
                     until,
                 });
             }
-            Event::Used => self.last_used = now,
+            Event::Used => self.note_used(now),
             Event::Refused {
                 waiter,
                 member,
@@ -194,6 +194,11 @@ impl Lifecycle {
         self.note_state(now);
         actions.extend(self.wake_at(now).map(Action::WakeAt));
         actions
+    }
+
+    /// Callers took tokens by themselves; as [`Event::Used`] where another event follows anyway.
+    pub fn note_used(&mut self, now: Timestamp) {
+        self.last_used = now;
     }
 
     /// What it is doing, and why.
