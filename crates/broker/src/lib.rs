@@ -1,3 +1,45 @@
 //! The library: carries out what the lifecycle decides, over HTTP, store and timers.
+//!
+//! ```text
+//!  Handle ──asks──▶ Scheduler ──events──▶ Lifecycle (pure)
+//!    ▲                │   ▲                   │
+//!    │ atomic load    │   └────── actions ────┘
+//!  Shared ◀─publishes─┤
+//!                     └─admitted by the door─▶ Flight: lease, row, request, row ─▶ reports back
+//! ```
+//!
+//! A [`Handle`] reads a held token without waiting for anything. Everything else is asked of one
+//! scheduler task, which owns all lifecycles; renewals run in tasks of their own, so that a caller
+//! that goes away takes nothing with it.
 
+mod broker;
+mod command;
+mod error;
+mod exchange;
+mod flight;
+mod handle;
+mod news;
 pub mod provider;
+mod record;
+mod restore;
+mod scheduler;
+mod settings;
+mod shared;
+mod stored_failure;
+mod token;
+mod transport;
+mod verify;
+
+pub use bellwether_lifecycle as lifecycle;
+pub use bellwether_oauth as oauth;
+pub use bellwether_store as store;
+pub use broker::{Added, Broker, Environment};
+pub use error::{NoToken, RenewalError};
+pub use exchange::{Exchange, ExchangeError, Pair, Presented};
+pub use handle::{Current, Handle, PATIENCE, Refusal};
+pub use news::News;
+pub use restore::{RememberedClient, WHILE_USED};
+pub use settings::{AuthorizationServer, CredentialSettings, Identity, Obtain};
+pub use shared::Counters;
+pub use token::Token;
+pub use transport::{Answering, Http1, Outgoing, Received, TlsError, Transport, TransportError};

@@ -80,9 +80,7 @@ impl Provider {
     /// The preset of this name. The error lists the names there are.
     pub fn named(name: &str) -> Result<&'static Self, ProviderError> {
         let known = Self::all().iter().find(|provider| provider.name == name);
-        known.ok_or_else(|| ProviderError::UnknownProvider {
-            name: name.to_owned(),
-        })
+        known.ok_or_else(|| ProviderError::UnknownProvider { name: name.to_owned() })
     }
 
     /// Where the servers are. A region is named by the cloud (`ap-southeast-2`) or by its domain
@@ -94,16 +92,11 @@ impl Provider {
             return if self.regions.is_empty() {
                 Ok(self.endpoints_for_all())
             } else {
-                Err(ProviderError::MissingRegion {
-                    provider: self.name,
-                    regions: self.regions,
-                })
+                Err(ProviderError::MissingRegion { provider: self.name, regions: self.regions })
             };
         };
         if self.regions.is_empty() {
-            return Err(ProviderError::NoRegions {
-                provider: self.name,
-            });
+            return Err(ProviderError::NoRegions { provider: self.name });
         }
         let named = |region: &&Region| region.name == name || region.domain == name;
         match self.regions.iter().find(named) {
@@ -125,9 +118,7 @@ impl Provider {
 
     fn endpoints_in(&self, Region { domain, .. }: &Region) -> Endpoints {
         Endpoints {
-            token_endpoint: self
-                .token_path
-                .map(|path| format!("https://login.{domain}{path}")),
+            token_endpoint: self.token_path.map(|path| format!("https://login.{domain}{path}")),
             resource_server: Some(format!("https://api.{domain}")),
         }
     }
@@ -175,17 +166,9 @@ impl fmt::Display for ProviderError {
                     names.join(", ")
                 )
             }
-            Self::UnknownRegion {
-                provider,
-                regions,
-                name,
-            } => {
+            Self::UnknownRegion { provider, regions, name } => {
                 let names = closest_first(name, regions.iter().map(|region| region.name));
-                write!(
-                    f,
-                    "{provider} has no region {name:?}; choose {}",
-                    names.join(", ")
-                )
+                write!(f, "{provider} has no region {name:?}; choose {}", names.join(", "))
             }
             Self::MissingRegion { provider, regions } => {
                 let names: Vec<_> = regions.iter().map(|region| region.name).collect();

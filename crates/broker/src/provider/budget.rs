@@ -17,10 +17,6 @@ pub struct Budget {
 impl Budget {
     /// `requests` in any span of `seconds`.
     pub const fn per_seconds(requests: u32, seconds: u64) -> Self {
-        Self {
-            requests,
-            per: Duration::from_secs(seconds),
-            burst: None,
-        }
+        Self { requests, per: Duration::from_secs(seconds), burst: None }
     }
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::{Budget, Provider, Refusals, Region, Rotation};
 
 /// Every preset, in the order in which they are listed to people.
-pub(super) const ALL: &[Provider] = &[
-    GENESYS, SALESFORCE, XERO, QUICKBOOKS, HUBSPOT, OKTA, AUTH0, ENTRA,
-];
+pub(super) const ALL: &[Provider] =
+    &[GENESYS, SALESFORCE, XERO, QUICKBOOKS, HUBSPOT, OKTA, AUTH0, ENTRA];
 
 /// What is so unless a vendor says otherwise.
 const PLAIN: Provider = Provider {
@@ -38,11 +37,8 @@ const GENESYS: Provider = Provider {
 };
 
 /// Rotation is optional for each app; with it the spent token dies at once.
-const SALESFORCE: Provider = Provider {
-    name: "salesforce",
-    token_path: Some("/services/oauth2/token"),
-    ..PLAIN
-};
+const SALESFORCE: Provider =
+    Provider { name: "salesforce", token_path: Some("/services/oauth2/token"), ..PLAIN };
 
 /// A spent token may be tried again for 30 min if the answer was lost.
 const XERO: Provider = Provider {
@@ -85,10 +81,7 @@ const OKTA: Provider = Provider {
 };
 
 /// The overlap is each tenant's own choice and is none until chosen.
-const AUTH0: Provider = Provider {
-    name: "auth0",
-    ..PLAIN
-};
+const AUTH0: Provider = Provider { name: "auth0", ..PLAIN };
 
 /// Issues a new refresh token with each use and does not revoke the old one. The shortest life of
 /// a refresh token there, 24 h, is the window.

@@ -45,9 +45,7 @@ impl Rotation {
 
     /// Reads the name it has in a configuration. The error lists the possible ones.
     pub fn parse(name: &str) -> Result<Self, UnknownRotation> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|rotation| rotation.as_str() == name);
+        let known = Self::ALL.into_iter().find(|rotation| rotation.as_str() == name);
         known.ok_or_else(|| UnknownRotation(name.to_owned()))
     }
 
@@ -73,12 +71,7 @@ pub struct UnknownRotation(String);
 impl fmt::Display for UnknownRotation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = super::closest_first(&self.0, Rotation::ALL.map(Rotation::as_str));
-        write!(
-            f,
-            "no rotation is called {:?}; choose {}",
-            self.0,
-            names.join(", ")
-        )
+        write!(f, "no rotation is called {:?}; choose {}", self.0, names.join(", "))
     }
 }
 

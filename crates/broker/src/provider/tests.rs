@@ -30,16 +30,8 @@ fn each_genesys_region_has_its_login_and_api_hosts() {
             token_endpoint: Some(format!("https://login.{domain}/oauth/token")),
             resource_server: Some(format!("https://api.{domain}")),
         };
-        assert_eq!(
-            genesys.endpoints(Some(name)).as_ref(),
-            Ok(&expected),
-            "by name {name}"
-        );
-        assert_eq!(
-            genesys.endpoints(Some(domain)).as_ref(),
-            Ok(&expected),
-            "by domain {domain}"
-        );
+        assert_eq!(genesys.endpoints(Some(name)).as_ref(), Ok(&expected), "by name {name}");
+        assert_eq!(genesys.endpoints(Some(domain)).as_ref(), Ok(&expected), "by domain {domain}");
     }
 }
 
@@ -63,11 +55,7 @@ fn each_preset_has_its_facts() {
         let provider = Provider::named(name).unwrap();
         assert_eq!(provider.token_endpoint.is_some(), endpoint, "{name}");
         assert_eq!(provider.rotation, rotation, "{name}");
-        assert_eq!(
-            provider.rotation_window,
-            window.map(Duration::from_secs),
-            "{name}"
-        );
+        assert_eq!(provider.rotation_window, window.map(Duration::from_secs), "{name}");
         assert_eq!(provider.secret_in_body, in_body, "{name}");
     }
 }
@@ -82,19 +70,11 @@ fn no_preset_contradicts_itself() {
             "{name}: a window belongs to a class that has one"
         );
         if let (Some(endpoint), Some(path)) = (provider.token_endpoint, provider.token_path) {
-            assert!(
-                endpoint.ends_with(path),
-                "{name}: {endpoint} does not end in {path}"
-            );
+            assert!(endpoint.ends_with(path), "{name}: {endpoint} does not end in {path}");
         }
         for region in provider.regions {
             let same = |other: &&Region| other.name == region.name || other.domain == region.domain;
-            assert_eq!(
-                provider.regions.iter().filter(same).count(),
-                1,
-                "{name} {}",
-                region.name
-            );
+            assert_eq!(provider.regions.iter().filter(same).count(), 1, "{name} {}", region.name);
         }
     }
 }
@@ -112,11 +92,7 @@ fn genesys_limits_requests_by_token_and_refuses_with_400() {
 fn an_error_names_the_possible_names_closest_first() {
     let named = |name| Provider::named(name).unwrap_err().to_string();
     let region = |provider, region| {
-        Provider::named(provider)
-            .unwrap()
-            .endpoints(region)
-            .unwrap_err()
-            .to_string()
+        Provider::named(provider).unwrap().endpoints(region).unwrap_err().to_string()
     };
     #[rustfmt::skip]
     let cases = [

@@ -1,0 +1,155 @@
+//! The broker itself: where credentials are added, and where the scheduler runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bellwether_lifecycle::Lifecycle;
+use bellwether_oauth::Secret;
+use bellwether_store::{Clock, Digest, HolderId, Keyring, Store, StoreError};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::command::Command;
+use crate::flight::Surroundings;
+use crate::handle::Handle;
+use crate::news::News;
+use crate::restore::{self, RememberedClient};
+use crate::scheduler::Scheduler;
+use crate::settings::CredentialSettings;
+use crate::shared::{CredentialId, Shared};
+
+/// News that a slow listener may lag behind.
+const NEWS_KEPT: usize = 1024;
+
+/// Keeps any number of credentials fresh. Must be started inside a tokio runtime.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    surroundings: Arc<Surroundings>,
+    commands: mpsc::UnboundedSender<Command>,
+    news: broadcast::Sender<News>,
+    next_id: Arc<AtomicU64>,
+}
+
+/// What a broker is given instead of reaching for it.
+#[derive(Debug)]
+pub struct Environment {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Keeps tokens between processes.
+    pub store: Arc<dyn Store>,
+    /// Seals what the store keeps.
+    pub keyring: Keyring,
+    /// Spreads renewals and retries; a test chooses it.
+    pub seed: u64,
+}
+
+/// A credential and the digests of the tokens it handed out before.
+#[derive(Debug)]
+pub struct Added {
+    /// The credential.
+    pub handle: Handle,
+    /// Digests by [`Broker::access_digest`], in hexadecimal.
+    pub known_tokens: Vec<String>,
+}
+
+impl Broker {
+    /// Starts the scheduler on the current runtime.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes.
+    pub fn start(environment: Environment) -> Result<Self, StoreError> {
+        let Environment { clock, store, keyring, seed } = environment;
+        let holder = HolderId::random()?;
+        let surroundings = Arc::new(Surroundings { clock, store, keyring, holder });
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (news, _) = broadcast::channel(NEWS_KEPT);
+        let scheduler = Scheduler::new(Arc::clone(&surroundings), receiver, news.clone(), seed);
+        tokio::spawn(scheduler.run());
+        Ok(Self { surroundings, commands, news, next_id: Arc::new(AtomicU64::new(0)) })
+    }
+
+    /// Adds a credential, with whatever the store holds for it.
+    pub async fn add(&self, settings: CredentialSettings) -> Added {
+        let settings = Arc::new(settings);
+        let (mut tokens, mut attempts, mut known_tokens) = (Vec::new(), Vec::new(), Vec::new());
+        for member in 0..settings.pool.max(1) {
+            let restored = restore::restore(&self.surroundings, &settings, member).await;
+            attempts.push(restored.as_ref().map_or(0, |restored| restored.attempt));
+            if let Some(restored) = restored {
+                tokens.extend(restored.token);
+                known_tokens.extend(restored.known);
+            }
+        }
+        let id = CredentialId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let clock = Arc::clone(&self.surroundings.clock);
+        let status = Lifecycle::new(settings.policy(), clock.now()).status();
+        let commands = self.commands.clone();
+        let shared = Arc::new(Shared::new(id, settings, clock, commands, status));
+        let command = Command::Add { shared: Arc::clone(&shared), restored: tokens, attempts };
+        // A broker that has stopped adds nothing; its handles say so.
+        let _ = self.commands.send(command);
+        Added { handle: Handle { shared }, known_tokens }
+    }
+
+    /// Stops renewing a credential; its rows stay.
+    pub fn remove(&self, handle: &Handle) {
+        let _ = self.commands.send(Command::Remove(handle.shared.id));
+    }
+
+    /// Stops renewing a credential and removes its rows.
+    pub async fn forget(&self, handle: &Handle) {
+        self.remove(handle);
+        restore::forget(&self.surroundings, &handle.settings()).await;
+    }
+
+    /// The clients that callers brought before a restart.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn remembered_clients(&self) -> Result<Vec<RememberedClient>, StoreError> {
+        restore::remembered_clients(&self.surroundings).await
+    }
+
+    /// Changes of state, from now on.
+    pub fn news(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// The clock it was given.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.surroundings.clock
+    }
+
+    /// What it seals and hashes with.
+    pub fn keyring(&self) -> &Keyring {
+        &self.surroundings.keyring
+    }
+
+    /// The store it was given.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.surroundings.store
+    }
+
+    /// The digest under which an access token is known.
+    pub fn access_digest(&self, access_token: &Secret) -> Digest {
+        self.surroundings.access_digest(access_token)
+    }
+
+    pub(crate) fn surroundings(&self) -> &Arc<Surroundings> {
+        &self.surroundings
+    }
+
+    /// Lets renewals under way finish, then stops.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop(done)).is_ok() {
+            // An error means that it has stopped already.
+            let _ = stopped.await;
+        }
+    }
+}
+
+impl Surroundings {
+    pub(crate) fn access_digest(&self, access_token: &Secret) -> Digest {
+        self.keyring.digest("access token", access_token.expose().as_bytes())
+    }
+}

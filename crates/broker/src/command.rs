@@ -1,0 +1,41 @@
+//! What handles ask of the scheduler.
+
+use std::sync::Arc;
+
+use bellwether_lifecycle::{Need, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::error::NoToken;
+use crate::settings::CredentialSettings;
+use crate::shared::{CredentialId, Shared};
+use crate::token::Token;
+
+/// A waiting caller's answer: a token, the word that the refusal stands (`None`), or none.
+pub(crate) type Answer = Result<Option<Arc<Token>>, NoToken>;
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Add { shared: Arc<Shared>, restored: Vec<Token>, attempts: Vec<u64> },
+    Remove(CredentialId),
+    Replace { id: CredentialId, settings: Arc<CredentialSettings> },
+    Ask { id: CredentialId, ask: Ask, until: Timestamp, reply: oneshot::Sender<Answer> },
+    Tell { id: CredentialId, tell: Tell },
+    Stop(oneshot::Sender<()>),
+}
+
+/// A question somebody waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ask {
+    Token(Need),
+    Cure { member: u16, generation: u64, accepted_since: bool },
+    NoCache,
+}
+
+/// News nobody waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tell {
+    Accepted { member: u16, generation: u64 },
+    FoundDead { member: u16, generation: u64 },
+    Renew,
+    Reconfigured,
+}

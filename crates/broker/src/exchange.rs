@@ -1,0 +1,443 @@
+//! Refresh made idempotent: one request upstream for however many present the same refresh token.
+//!
+//! A rotated refresh token is spent by its first use, and a second use may revoke the whole family.
+//! Callers that share one do not know of each other. So the first presentation is sent on; whoever
+//! presents the same token, at the same time or for a while after, gets the pair it gave, or the
+//! newest of its family. What is spent is remembered and never sent again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bellwether_lifecycle::Timestamp;
+use bellwether_oauth::{
+    Client, Details, Grant, Remedy, Scope, Secret, TokenError, TokenRequest, TokenResponse, read,
+};
+use bellwether_store::{Acquired, Fence, Key, Row, Saved, Stamp, StoreError};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use zeroize::Zeroizing;
+
+use crate::broker::Broker;
+use crate::error::RenewalError;
+use crate::flight::Surroundings;
+use crate::handle::PATIENCE;
+use crate::settings::{AuthorizationServer, Identity};
+use crate::transport::{Outgoing, TransportError};
+
+const LEASE: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(40);
+/// A family longer than this within the replay time is not followed to its end.
+const LONGEST_FAMILY: usize = 1000;
+
+/// Exchanges refresh tokens that callers present.
+#[derive(Debug)]
+pub struct Exchange {
+    surroundings: Arc<Surroundings>,
+    under_way: Arc<Mutex<HashMap<String, watch::Receiver<Ended>>>>,
+}
+
+type Ended = Option<Result<Arc<Pair>, ExchangeError>>;
+
+/// A refresh token somebody presents.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// Who issued it.
+    pub authorization_server: Arc<AuthorizationServer>,
+    /// Who presents it.
+    pub client: Client,
+    /// The refresh token.
+    pub refresh_token: Secret,
+    /// The scope asked for.
+    pub scope: Scope,
+    /// Further parameters.
+    pub parameters: Vec<(String, String)>,
+    /// How long the pair it gave is given again: 10 min; to public clients 60 s.
+    pub replay: Duration,
+}
+
+/// What a refresh token gave.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The access token.
+    pub access_token: Secret,
+    /// The refresh token to present next; always there.
+    pub refresh_token: Secret,
+    /// The scope granted, where the server said so.
+    pub scope: Option<Scope>,
+    /// When the access token ends; `None` if nobody knows.
+    pub expires_at: Option<Timestamp>,
+    /// How long it lived when it was issued.
+    pub lifetime: Option<Duration>,
+}
+
+/// Why a presented refresh token gave nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The renewal failed.
+    #[error(transparent)]
+    Renewal(Arc<RenewalError>),
+    /// It was spent longer ago than it may be replayed, or with other parameters.
+    #[error("the refresh token was spent before; present the one that its answer carried")]
+    Spent,
+    /// Another secret than the one it was spent with.
+    #[error("client authentication failed")]
+    OtherSecret,
+    /// Another process is exchanging it and does not come to an end.
+    #[error("the refresh token is being exchanged elsewhere")]
+    Busy,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Exchanged {
+    /// Digest of the scope and the parameters it was exchanged with.
+    identity: String,
+    /// Digest of the client's secret.
+    secret: String,
+    at: Option<Stamp>,
+    refused: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair: Option<StoredPair>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredPair {
+    access_token: String,
+    refresh_token: String,
+    scope: Option<String>,
+    sent_at: Stamp,
+    expires_at: Option<Stamp>,
+}
+
+impl Exchange {
+    /// Over a broker's store and clock.
+    pub fn new(broker: &Broker) -> Self {
+        let surroundings = Arc::clone(broker.surroundings());
+        Self { surroundings, under_way: Arc::default() }
+    }
+
+    /// The pair for a presented refresh token, from one request upstream at most.
+    ///
+    /// # Errors
+    /// Why there is none; the same for all who present the token at the same time.
+    pub async fn refresh(&self, presented: Presented) -> Result<Arc<Pair>, ExchangeError> {
+        let secret = presented.secret_digest(&self.surroundings);
+        let together = format!(
+            "{}{}{secret}",
+            presented.key(&self.surroundings),
+            presented.identity(&self.surroundings)
+        );
+        let mut ended = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            match under_way.get(&together) {
+                Some(receiver) => receiver.clone(),
+                None => {
+                    let (sender, receiver) = watch::channel(None);
+                    under_way.insert(together.clone(), receiver.clone());
+                    let surroundings = Arc::clone(&self.surroundings);
+                    let entry = UnderWay { all: Arc::clone(&self.under_way), name: together };
+                    // In a task of its own: whoever asked may go away, the exchange goes on.
+                    tokio::spawn(async move {
+                        let result = presented.exchange(&surroundings).await;
+                        drop(entry);
+                        sender.send_replace(Some(result));
+                    });
+                    receiver
+                }
+            }
+        };
+        let result = match ended.wait_for(Option::is_some).await {
+            Ok(ended) => ended.clone(),
+            Err(_) => None,
+        };
+        result.unwrap_or_else(|| Err(RenewalError::Defect.into()))
+    }
+}
+
+/// Removes the entry however the task ends.
+struct UnderWay {
+    all: Arc<Mutex<HashMap<String, watch::Receiver<Ended>>>>,
+    name: String,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+impl From<RenewalError> for ExchangeError {
+    fn from(error: RenewalError) -> Self {
+        Self::Renewal(Arc::new(error))
+    }
+}
+
+impl From<StoreError> for ExchangeError {
+    fn from(error: StoreError) -> Self {
+        RenewalError::from(error).into()
+    }
+}
+
+impl Presented {
+    fn key(&self, surroundings: &Surroundings) -> Key {
+        self.key_of(self.refresh_token.expose(), surroundings)
+    }
+
+    /// One row for each refresh token of a client, whatever else is asked for with it.
+    fn key_of(&self, refresh_token: &str, surroundings: &Surroundings) -> Key {
+        let parts = Identity {
+            token_endpoint: self.authorization_server.token_endpoint.as_str(),
+            client: &self.client.id,
+            grant: "refresh_token",
+            scope: refresh_token,
+            parameters: &[],
+        };
+        let bytes = Zeroizing::new(parts.to_bytes());
+        Key::refresh(&surroundings.keyring.digest("presented refresh token", &bytes))
+    }
+
+    fn identity(&self, surroundings: &Surroundings) -> String {
+        let parts = Identity {
+            token_endpoint: "",
+            client: "",
+            grant: "",
+            scope: self.scope.as_str(),
+            parameters: &self.parameters,
+        };
+        surroundings.keyring.digest("refresh parameters", &parts.to_bytes()).to_hex()
+    }
+
+    fn secret_digest(&self, surroundings: &Surroundings) -> String {
+        let secret = self.client.authentication.secret().map_or("", Secret::expose);
+        surroundings.keyring.digest("client secret", secret.as_bytes()).to_hex()
+    }
+
+    async fn exchange(&self, surroundings: &Surroundings) -> Result<Arc<Pair>, ExchangeError> {
+        let key = self.key(surroundings);
+        let fence = timeout(PATIENCE, self.lease(surroundings, &key))
+            .await
+            .map_err(|_| ExchangeError::Busy)??;
+        let result = self.with_lease(surroundings, &key, fence).await;
+        if let Err(error) = surroundings.store.release(&key, fence).await {
+            tracing::debug!(%error, "the lease stays until it runs out");
+        }
+        result.map(Arc::new)
+    }
+
+    async fn lease(&self, surroundings: &Surroundings, key: &Key) -> Result<Fence, StoreError> {
+        loop {
+            match surroundings.store.acquire(key, surroundings.holder, LEASE).await? {
+                Acquired::Lease(lease) => return Ok(lease.fence),
+                Acquired::Busy { retry_after } => sleep(retry_after.min(LOOK_AGAIN)).await,
+            }
+        }
+    }
+
+    async fn with_lease(
+        &self,
+        surroundings: &Surroundings,
+        key: &Key,
+        fence: Fence,
+    ) -> Result<Pair, ExchangeError> {
+        let clock = &*surroundings.clock;
+        let row = surroundings.store.load(key).await?;
+        let generation = row.as_ref().map_or(0, |row| row.generation);
+        if let Some(before) =
+            row.as_ref().map(|row| Exchanged::open(surroundings, key, row)).transpose()?
+        {
+            if before.secret != self.secret_digest(surroundings) {
+                return Err(ExchangeError::OtherSecret);
+            }
+            if before.refused {
+                return Err(RenewalError::KnownRefused.into());
+            }
+            if let (Some(pair), Some(at)) = (&before.pair, before.at) {
+                let recent = clock.now() < at.resolve(clock) + self.replay;
+                let same = before.identity == self.identity(surroundings);
+                let rotated = pair.refresh_token != self.refresh_token.expose();
+                if rotated && !(recent && same) {
+                    tracing::warn!(client = %self.client.id, "a spent refresh token was presented");
+                    return Err(ExchangeError::Spent);
+                }
+                if rotated {
+                    return self.newest(surroundings, pair).await;
+                }
+                let pair = pair.resolve(clock);
+                if same && recent && pair.is_worth_giving(clock.now()) {
+                    return Ok(pair);
+                }
+            }
+        }
+        self.send(surroundings, key, fence, generation).await
+    }
+
+    /// The newest pair of the family that `pair` began.
+    async fn newest(
+        &self,
+        surroundings: &Surroundings,
+        pair: &StoredPair,
+    ) -> Result<Pair, ExchangeError> {
+        let clock = &*surroundings.clock;
+        let mut newest = pair.resolve(clock);
+        for _ in 0..LONGEST_FAMILY {
+            let key = self.key_of(newest.refresh_token.expose(), surroundings);
+            let Some(row) = surroundings.store.load(&key).await? else { break };
+            let Some(next) = Exchanged::open(surroundings, &key, &row)?.pair else { break };
+            if next.refresh_token == newest.refresh_token.expose() {
+                newest = next.resolve(clock);
+                break;
+            }
+            newest = next.resolve(clock);
+        }
+        Ok(newest)
+    }
+
+    async fn send(
+        &self,
+        surroundings: &Surroundings,
+        key: &Key,
+        fence: Fence,
+        generation: u64,
+    ) -> Result<Pair, ExchangeError> {
+        let clock = &*surroundings.clock;
+        let request = TokenRequest {
+            grant: Grant::RefreshToken(self.refresh_token.clone()),
+            scope: self.scope.clone(),
+            parameters: self.parameters.clone(),
+        };
+        let encoded = request.encode(&self.client);
+        let outgoing = Outgoing {
+            url: self.authorization_server.token_endpoint.clone(),
+            authorization: encoded.authorization,
+            form: Some(encoded.body),
+        };
+        let sent_at = clock.now();
+        let received = self.authorization_server.transport.send(outgoing).await;
+        let received = received.map_err(|error| match error {
+            TransportError::NotSent(why) => RenewalError::Unreachable(why),
+            TransportError::MaybeSent(why) => RenewalError::AnswerLost(why),
+        })?;
+        let secrets: Vec<&Secret> =
+            self.client.authentication.secret().into_iter().chain([&self.refresh_token]).collect();
+        let reading = read(&received.message(clock.wall(), &secrets));
+        let mut note = Exchanged {
+            identity: self.identity(surroundings),
+            secret: self.secret_digest(surroundings),
+            at: Some(Stamp::new(sent_at, clock)),
+            ..Exchanged::default()
+        };
+        match reading.outcome {
+            Ok(response) => {
+                let pair = StoredPair::of(response, &self.refresh_token, sent_at, clock);
+                let answer = pair.resolve(clock);
+                note.pair = Some(pair);
+                note.save(surroundings, key, fence, generation + 1).await;
+                Ok(answer)
+            }
+            Err(error) => {
+                if error.remedy() == Remedy::Reauthorize {
+                    note.refused = true;
+                    note.save(surroundings, key, fence, generation + 1).await;
+                }
+                Err(RenewalError::Refused(error).into())
+            }
+        }
+    }
+}
+
+impl ExchangeError {
+    /// The error to show where only the authorization server's kind is known.
+    pub fn token_error(&self) -> Option<TokenError> {
+        let spent =
+            |status, code: &str, text: &str| Details::new(status, Some(code), Some(text), &[]);
+        match self {
+            Self::Renewal(error) => match &**error {
+                RenewalError::KnownRefused => Some(TokenError::InvalidGrant {
+                    details: spent(400, "invalid_grant", "the refresh token was refused before"),
+                }),
+                other => other.token_error().cloned(),
+            },
+            Self::Spent => Some(TokenError::InvalidGrant {
+                details: spent(400, "invalid_grant", "the refresh token was spent before"),
+            }),
+            Self::OtherSecret => Some(TokenError::InvalidClient {
+                details: spent(401, "invalid_client", "client authentication failed"),
+            }),
+            Self::Busy => None,
+        }
+    }
+}
+
+impl Pair {
+    /// What is left of the access token's life; `None` if nobody knows.
+    pub fn expires_in(&self, now: Timestamp) -> Option<Duration> {
+        self.expires_at.map(|end| now.until(end))
+    }
+
+    fn is_worth_giving(&self, now: Timestamp) -> bool {
+        match (self.expires_at, self.lifetime) {
+            (Some(end), Some(life)) => now + bellwether_lifecycle::floor(life) < end,
+            _ => true,
+        }
+    }
+}
+
+impl StoredPair {
+    fn of(
+        response: TokenResponse,
+        presented: &Secret,
+        sent_at: Timestamp,
+        clock: &dyn bellwether_store::Clock,
+    ) -> Self {
+        let refresh_token = response.refresh_token.as_ref().unwrap_or(presented);
+        Self {
+            access_token: response.access_token.expose().to_owned(),
+            refresh_token: refresh_token.expose().to_owned(),
+            scope: response.scope.map(|scope| scope.to_string()),
+            sent_at: Stamp::new(sent_at, clock),
+            expires_at: response.expires_in.map(|life| Stamp::new(sent_at + life, clock)),
+        }
+    }
+
+    fn resolve(&self, clock: &dyn bellwether_store::Clock) -> Pair {
+        let (sent_at, expires_at) =
+            (self.sent_at.resolve(clock), self.expires_at.map(|end| end.resolve(clock)));
+        Pair {
+            access_token: Secret::from(self.access_token.as_str()),
+            refresh_token: Secret::from(self.refresh_token.as_str()),
+            scope: self.scope.as_deref().and_then(|scope| Scope::parse(scope).ok()),
+            expires_at,
+            lifetime: expires_at.map(|end| sent_at.until(end)),
+        }
+    }
+}
+
+impl Drop for StoredPair {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.access_token.zeroize();
+        self.refresh_token.zeroize();
+    }
+}
+
+impl Exchanged {
+    fn open(surroundings: &Surroundings, key: &Key, row: &Row) -> Result<Self, StoreError> {
+        let corrupt = |why: String| StoreError::Corrupt { why };
+        let plain = surroundings.keyring.open(key, row.generation, &row.sealed);
+        let plain = plain.map_err(|error| corrupt(error.to_string()))?;
+        serde_json::from_slice(&plain).map_err(|_| corrupt("its content is not ours".to_owned()))
+    }
+
+    async fn save(&self, surroundings: &Surroundings, key: &Key, fence: Fence, generation: u64) {
+        let plain = Zeroizing::new(serde_json::to_vec(self).unwrap_or_default());
+        let sealed = surroundings.keyring.seal(key, generation, &plain);
+        match surroundings.store.save(key, fence, Row { generation, sealed }).await {
+            Ok(Saved::Done) => {}
+            Ok(Saved::Fenced | Saved::Behind) => {
+                tracing::warn!("a later holder has exchanged the same refresh token");
+            }
+            Err(error) => tracing::error!(%error, "an exchanged refresh token was not saved"),
+        }
+    }
+}

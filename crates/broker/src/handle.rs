@@ -1,0 +1,276 @@
+//! A credential as its callers see it: as cheap as a pointer, and never stale.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::Guard;
+use bellwether_lifecycle::{Cause, Failure, Held, Need, Status, Take, Timestamp};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use crate::command::{Answer, Ask, Command, Tell};
+use crate::error::{NoToken, RenewalError};
+use crate::settings::CredentialSettings;
+use crate::shared::{Counters, Shared};
+use crate::token::Token;
+
+/// The longest a caller is held: some SDKs give up after 16 s.
+pub const PATIENCE: Duration = Duration::from_secs(14);
+
+/// One credential of a [`Broker`](crate::Broker). Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// A held token, borrowed: no counter is touched, so reading scales with cores.
+pub struct Current(Guard<Option<Arc<Token>>>);
+
+impl Deref for Current {
+    type Target = Token;
+
+    fn deref(&self) -> &Token {
+        match &*self.0 {
+            Some(token) => token,
+            None => unreachable!("a `Current` is made around a token alone"),
+        }
+    }
+}
+
+/// What became of a refused token.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Send the request again, with this one.
+    Cure(Arc<Token>),
+    /// No newer token would help: the refusal is the answer.
+    Stands,
+    /// A newer one is needed and cannot be had.
+    NoToken(NoToken),
+}
+
+impl Handle {
+    /// The credential's name.
+    pub fn name(&self) -> String {
+        self.settings().name.clone()
+    }
+
+    /// What it was configured with.
+    pub fn settings(&self) -> Arc<CredentialSettings> {
+        self.shared.settings.load_full()
+    }
+
+    /// A held token that has not ended, if there is one: an atomic load and a clock read.
+    ///
+    /// Of a pool this is the first; requests that count against a limit take theirs from
+    /// [`Handle::spend`].
+    pub fn current(&self) -> Option<Current> {
+        let now = self.shared.clock.now();
+        self.shared.note_used();
+        self.shared.slots().iter().find_map(|slot| {
+            let guard = slot.load();
+            let alive = guard.as_ref().is_some_and(|token| token.held().is_alive(now));
+            alive.then_some(Current(guard))
+        })
+    }
+
+    /// A token to send now, after waiting for one at most [`PATIENCE`].
+    ///
+    /// # Errors
+    /// Why there is none, and when to ask again.
+    pub async fn token(&self) -> Result<Arc<Token>, NoToken> {
+        self.token_for(Need::Use).await
+    }
+
+    /// A token for `need`, after waiting for one at most [`PATIENCE`].
+    ///
+    /// # Errors
+    /// Why there is none, and when to ask again.
+    pub async fn token_for(&self, need: Need) -> Result<Arc<Token>, NoToken> {
+        self.shared.note_used();
+        let now = self.shared.clock.now();
+        let good = |token: &Token| match need {
+            Need::Use => token.held().is_alive(now),
+            Need::HandOut => now < token.held().hand_out_until(),
+        };
+        let (before, from) = self.shared.slots().split_at(self.shared.next_turn());
+        let held = from
+            .iter()
+            .chain(before)
+            .find_map(|slot| slot.load().as_ref().filter(|token| good(token)).map(Arc::clone));
+        match held {
+            Some(token) => Ok(token),
+            None => self.wait_for(Ask::Token(need)).await,
+        }
+    }
+
+    /// A token to send one API request with, counted against the vendor's limit for it: the one
+    /// with most of its budget left. Waits until there is room, at most `patience`.
+    ///
+    /// # Errors
+    /// [`Cause::Throttled`] with the time until there is room, if that is too long; or why there
+    /// is no token.
+    pub async fn spend(&self, patience: Duration) -> Result<Arc<Token>, NoToken> {
+        let deadline = self.shared.clock.now() + patience;
+        loop {
+            let published = self.shared.published.notified();
+            let now = self.shared.clock.now();
+            let opens = match self.shared.take_budget(now) {
+                None => return self.token().await,
+                Some(Take::Spend { member }) => match self.shared.slot(member) {
+                    Some(token) if token.held().is_alive(now) => {
+                        self.shared.note_used();
+                        return Ok(token);
+                    }
+                    _ => {
+                        self.shared.withdraw(member);
+                        continue;
+                    }
+                },
+                Some(Take::Empty) => {
+                    let token = self.wait_for(Ask::Token(Need::Use)).await?;
+                    if self.shared.slot(token.member()).is_some() {
+                        continue;
+                    }
+                    return Ok(token);
+                }
+                Some(Take::Wait(opens)) => opens,
+            };
+            if opens > deadline {
+                let retry_after = Some(now.until(opens));
+                let failure = Failure { cause: Cause::Throttled, retry_after };
+                return Err(NoToken::new(failure, None));
+            }
+            // A new token has a budget of its own: no need to wait for the old one's.
+            let _ = timeout(now.until(opens), published).await;
+        }
+    }
+
+    /// The API answered 429 to a request with this token: it rests for `retry_after`.
+    pub fn throttled(&self, token: &Token, retry_after: Duration) {
+        let until = self.shared.clock.now() + retry_after;
+        let (member, generation) = (token.member(), token.held().generation);
+        self.shared.with_budget(|budget| budget.throttled(member, generation, until));
+    }
+
+    /// The API took this token in a request sent at `sent_at`.
+    pub fn accepted(&self, token: &Token, sent_at: Timestamp) {
+        if token.note_accepted(sent_at) {
+            let (member, generation) = (token.member(), token.held().generation);
+            self.tell(Tell::Accepted { member, generation });
+        }
+    }
+
+    /// The API refused this token (RFC 6750 §3.1) in a request sent at `sent_at`. However many
+    /// report it, it is renewed once, and only while it is still held.
+    pub async fn refused(&self, token: &Token, sent_at: Timestamp) -> Refusal {
+        self.shared.note_used();
+        let accepted_since = token.accepted_sent_at().is_some_and(|accepted| accepted > sent_at);
+        let (member, generation) = (token.member(), token.held().generation);
+        match self.ask(Ask::Cure { member, generation, accepted_since }).await {
+            Ok(Some(newer)) => Refusal::Cure(newer),
+            Ok(None) => Refusal::Stands,
+            Err(none) => Refusal::NoToken(none),
+        }
+    }
+
+    /// A newer token for a caller that can say no more than `Cache-Control: no-cache`: renewed at
+    /// most once in 10 s, and not if it is younger than that.
+    ///
+    /// # Errors
+    /// Why there is none, and when to ask again.
+    pub async fn no_cache(&self) -> Result<Arc<Token>, NoToken> {
+        self.wait_for(Ask::NoCache).await
+    }
+
+    /// The held token with exactly this text, if it is still held.
+    pub fn held_token(&self, access_token: &bellwether_oauth::Secret) -> Option<Arc<Token>> {
+        let slots = self.shared.slots().iter();
+        slots.filter_map(|slot| slot.load_full()).find(|held| held.access_token() == access_token)
+    }
+
+    /// A held token was checked and found dead: it is renewed, and goes to nobody meanwhile.
+    pub(crate) fn found_dead(&self, token: &Token) {
+        let (member, generation) = (token.member(), token.held().generation);
+        self.tell(Tell::FoundDead { member, generation });
+    }
+
+    /// Renews every token now.
+    pub fn renew(&self) {
+        self.tell(Tell::Renew);
+    }
+
+    /// Secret or refresh token changed: what stopped may start again.
+    pub fn reconfigured(&self) {
+        self.tell(Tell::Reconfigured);
+    }
+
+    /// Changes what it is configured with; the next token request uses it.
+    pub fn replace(&self, settings: CredentialSettings) {
+        let (id, settings) = (self.shared.id, Arc::new(settings));
+        // A broker that has stopped needs no news.
+        let _ = self.shared.commands.send(Command::Replace { id, settings });
+    }
+
+    /// Its state, and why.
+    pub fn status(&self) -> Status {
+        **self.shared.status.load()
+    }
+
+    /// What the latest failed renewal met; `None` once one succeeds.
+    pub fn last_error(&self) -> Option<Arc<RenewalError>> {
+        self.shared.last_error.load_full()
+    }
+
+    /// What is known of each member's token.
+    pub fn held(&self) -> Vec<Option<Held>> {
+        self.shared.held().collect()
+    }
+
+    /// Goes up by one with each accepted token response.
+    pub fn generation(&self) -> u64 {
+        self.shared.generation()
+    }
+
+    /// API requests that could be sent now; `None` where no limit is known.
+    pub fn budget_left(&self) -> Option<u64> {
+        let now = self.shared.clock.now();
+        self.shared.with_budget(|budget| budget.left(now))
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Waits until a token is published, at most `patience`.
+    pub async fn published(&self, patience: Duration) {
+        tokio::select! {
+            () = self.shared.published.notified() => {}
+            () = sleep(patience) => {}
+        }
+    }
+
+    pub(crate) fn tell(&self, tell: Tell) {
+        // A broker that has stopped needs no news.
+        let _ = self.shared.commands.send(Command::Tell { id: self.shared.id, tell });
+    }
+
+    async fn wait_for(&self, ask: Ask) -> Result<Arc<Token>, NoToken> {
+        match self.ask(ask).await {
+            Ok(Some(token)) => Ok(token),
+            Ok(None) => Err(NoToken::stopped()),
+            Err(none) => Err(none),
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Answer {
+        self.shared.counters.waited.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        let until = self.shared.clock.now() + PATIENCE;
+        let command = Command::Ask { id: self.shared.id, ask, until, reply };
+        self.shared.commands.send(command).map_err(|_| NoToken::stopped())?;
+        answer.await.unwrap_or_else(|_| Err(NoToken::stopped()))
+    }
+}

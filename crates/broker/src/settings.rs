@@ -1,0 +1,179 @@
+//! What the broker is told of an authorization server and of a credential.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_lifecycle::{Allowance, Demand, Policy, Quota, Replay};
+use bellwether_oauth::{Client, Grant, Scope, Secret, TokenRequest};
+use bellwether_store::{Digest, Key, Keyring};
+use url::Url;
+
+use crate::provider::Rotation;
+use crate::transport::Transport;
+
+/// An authorization server and how it behaves.
+#[derive(Debug)]
+pub struct AuthorizationServer {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where token requests go (RFC 6749 §3.2).
+    pub token_endpoint: Url,
+    /// What a second use of a refresh token does.
+    pub rotation: Rotation,
+    /// How long a server that tolerates a second use does so.
+    pub rotation_window: Option<Duration>,
+    /// When a token of unknown lifetime is renewed.
+    pub default_lifetime: Duration,
+    /// How many token requests each client may make.
+    pub allowance: Allowance,
+    /// A path of the resource server that tells whether a token still lives.
+    pub verify: Option<Url>,
+    /// How it is reached.
+    pub transport: Arc<dyn Transport>,
+}
+
+/// How a credential obtains its tokens.
+#[derive(Clone, Debug)]
+pub enum Obtain {
+    /// `client_credentials` (RFC 6749 §4.4).
+    ClientCredentials,
+    /// `refresh_token` (RFC 6749 §6).
+    RefreshToken {
+        /// Used while the store holds none.
+        seed: Option<Secret>,
+    },
+}
+
+/// One configured way to a token.
+#[derive(Clone, Debug)]
+pub struct CredentialSettings {
+    /// Its name.
+    pub name: String,
+    /// Where its rows are in the store, without the member.
+    pub key: Key,
+    /// Whom to ask.
+    pub authorization_server: Arc<AuthorizationServer>,
+    /// Who asks.
+    pub client: Client,
+    /// By which grant.
+    pub obtain: Obtain,
+    /// The scope asked for.
+    pub scope: Scope,
+    /// Further parameters of the token request, each part of the token's identity.
+    pub parameters: Vec<(String, String)>,
+    /// Access tokens held at once.
+    pub pool: u16,
+    /// The API's limit for each of them.
+    pub quota: Option<Quota>,
+    /// Who is renewed for.
+    pub demand: Demand,
+    /// Whether the authorization server has yet to confirm the client's secret.
+    pub unverified: bool,
+}
+
+impl CredentialSettings {
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            pool: self.pool,
+            default_lifetime: self.authorization_server.default_lifetime,
+            demand: self.demand,
+            replay: match self.obtain {
+                Obtain::ClientCredentials => Replay::Free,
+                Obtain::RefreshToken { .. } => self.replay(),
+            },
+            ..Policy::DEFAULT
+        }
+    }
+
+    fn replay(&self) -> Replay {
+        let window = self.authorization_server.rotation_window;
+        match self.authorization_server.rotation {
+            Rotation::None | Rotation::UntilAcknowledged => Replay::Free,
+            Rotation::NewPair | Rotation::SamePair | Rotation::LastPair => {
+                window.map_or(Replay::LastResort, Replay::Within)
+            }
+            Rotation::Strict => Replay::LastResort,
+        }
+    }
+
+    /// Whether its grant is spent by use.
+    pub fn spends(&self) -> bool {
+        match self.obtain {
+            Obtain::ClientCredentials => false,
+            Obtain::RefreshToken { .. } => true,
+        }
+    }
+
+    /// The token request, with this refresh token if the grant needs one.
+    pub(crate) fn request(&self, refresh_token: Option<&Secret>) -> Option<TokenRequest> {
+        let grant = match (&self.obtain, refresh_token) {
+            (Obtain::ClientCredentials, _) => Grant::ClientCredentials,
+            (Obtain::RefreshToken { .. }, Some(token)) => Grant::RefreshToken(token.clone()),
+            (Obtain::RefreshToken { .. }, None) => return None,
+        };
+        let (scope, parameters) = (self.scope.clone(), self.parameters.clone());
+        Some(TokenRequest { grant, scope, parameters })
+    }
+
+    /// Digest of what makes its token this one and no other. The client's secret is not part of
+    /// it: a secret that is changed leaves the token good.
+    pub(crate) fn identity(&self, keyring: &Keyring) -> Digest {
+        let parts = Identity {
+            token_endpoint: self.authorization_server.token_endpoint.as_str(),
+            client: &self.client.id,
+            grant: match self.obtain {
+                Obtain::ClientCredentials => "client_credentials",
+                Obtain::RefreshToken { .. } => "refresh_token",
+            },
+            scope: self.scope.as_str(),
+            parameters: &self.parameters,
+        };
+        keyring.digest("identity", parts.to_bytes().as_slice())
+    }
+
+    pub(crate) fn secret_digest(&self, keyring: &Keyring) -> String {
+        let secret = self.client.authentication.secret().map_or("", Secret::expose);
+        keyring.digest("client secret", secret.as_bytes()).to_hex()
+    }
+}
+
+/// What makes a token this one and no other, without the client's secret.
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    /// Where it is asked for.
+    pub token_endpoint: &'a str,
+    /// Who asks.
+    pub client: &'a str,
+    /// By which grant.
+    pub grant: &'a str,
+    /// With which scope.
+    pub scope: &'a str,
+    /// With which further parameters.
+    pub parameters: &'a [(String, String)],
+}
+
+impl Identity<'_> {
+    /// Unambiguous bytes: every part is preceded by its length.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        let mut part = |text: &str| {
+            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        };
+        for text in [self.token_endpoint, self.client, self.grant, self.scope] {
+            part(text);
+        }
+        for (name, value) in self.parameters {
+            part(name);
+            part(value);
+        }
+        bytes
+    }
+}
+
+impl fmt::Debug for Identity<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("client", &self.client).finish_non_exhaustive()
+    }
+}

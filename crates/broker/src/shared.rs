@@ -1,0 +1,155 @@
+//! What a credential's handles read without asking anybody.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bellwether_lifecycle::{Budget, Held, Status, Take, Timestamp};
+use bellwether_store::Clock;
+use tokio::sync::{Notify, mpsc};
+
+use crate::command::Command;
+use crate::error::RenewalError;
+use crate::settings::CredentialSettings;
+use crate::token::Token;
+
+/// Names a credential inside a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CredentialId(pub(crate) u64);
+
+/// Written by the scheduler, read by everyone.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) id: CredentialId,
+    pub(crate) settings: ArcSwap<CredentialSettings>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    slots: Box<[ArcSwapOption<Token>]>,
+    budget: Option<Mutex<Budget>>,
+    pub(crate) published: Notify,
+    /// Somebody took a token since the scheduler last looked.
+    used: AtomicBool,
+    generation: AtomicU64,
+    turn: AtomicUsize,
+    pub(crate) status: ArcSwap<Status>,
+    pub(crate) last_error: ArcSwapOption<RenewalError>,
+    pub(crate) checking: tokio::sync::Mutex<()>,
+    pub(crate) counters: Counters,
+}
+
+/// What happened to a credential since it was added.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Token requests that were sent.
+    pub token_requests: AtomicU64,
+    /// Token responses that were accepted, from the server or from another process.
+    pub renewals: AtomicU64,
+    /// Renewals another process had done.
+    pub adopted: AtomicU64,
+    /// Renewals that failed.
+    pub failures: AtomicU64,
+    /// Renewals a refused token forced.
+    pub forced: AtomicU64,
+    /// Callers that had to wait for a token.
+    pub waited: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        id: CredentialId,
+        settings: Arc<CredentialSettings>,
+        clock: Arc<dyn Clock>,
+        commands: mpsc::UnboundedSender<Command>,
+        status: Status,
+    ) -> Self {
+        Self {
+            id,
+            clock,
+            commands,
+            slots: (0..settings.pool.max(1)).map(|_| ArcSwapOption::empty()).collect(),
+            budget: settings.quota.map(|quota| Mutex::new(Budget::new(quota, settings.pool))),
+            settings: ArcSwap::new(settings),
+            published: Notify::new(),
+            used: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            turn: AtomicUsize::new(0),
+            status: ArcSwap::from_pointee(status),
+            last_error: ArcSwapOption::empty(),
+            checking: tokio::sync::Mutex::new(()),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn slots(&self) -> &[ArcSwapOption<Token>] {
+        &self.slots
+    }
+
+    /// Where to start looking, so that a pool's tokens take turns.
+    pub(crate) fn next_turn(&self) -> usize {
+        match self.slots.len() {
+            0 | 1 => 0,
+            count => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+        }
+    }
+
+    pub(crate) fn slot(&self, member: u16) -> Option<Arc<Token>> {
+        self.slots.get(usize::from(member))?.load_full()
+    }
+
+    /// From now on this is the member's token, `gained` generations after the one before. Called by
+    /// the scheduler alone.
+    pub(crate) fn publish(&self, token: Token, gained: u64) {
+        let member = token.member();
+        let generation = self.generation.fetch_add(gained, Ordering::Relaxed) + gained;
+        self.with_budget(|budget| budget.publish(member, Some(token.held().generation)));
+        if let Some(slot) = self.slots.get(usize::from(member)) {
+            slot.store(Some(Arc::new(token.numbered(generation))));
+        }
+        self.published.notify_waiters();
+    }
+
+    /// The member's token goes to nobody any more.
+    pub(crate) fn withdraw(&self, member: u16) {
+        self.with_budget(|budget| budget.publish(member, None));
+        if let Some(slot) = self.slots.get(usize::from(member)) {
+            slot.store(None);
+        }
+    }
+
+    pub(crate) fn note_used(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_budget(&self, now: Timestamp) -> Option<Take> {
+        self.with_budget(|budget| budget.take(now))
+    }
+
+    pub(crate) fn with_budget<R>(&self, f: impl FnOnce(&mut Budget) -> R) -> Option<R> {
+        let budget = self.budget.as_ref()?;
+        Some(f(&mut budget.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    pub(crate) fn held(&self) -> impl Iterator<Item = Option<Held>> + '_ {
+        self.slots.iter().map(|slot| slot.load().as_ref().map(|token| *token.held()))
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,113 @@
+//! An access token as it is held: what to send, until when, and what the API said of it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bellwether_lifecycle::{Held, Timestamp, UnixTime};
+use bellwether_oauth::{Scope, Secret};
+use http::HeaderValue;
+
+/// A held access token, shared by all who use it.
+pub struct Token {
+    access_token: Secret,
+    authorization: HeaderValue,
+    scope: Option<Scope>,
+    member: u16,
+    generation: u64,
+    held: Held,
+    expires_wall: Option<UnixTime>,
+    /// When the latest request was sent that the API took; nanoseconds since boot, 0 for never.
+    accepted_sent_at: AtomicU64,
+}
+
+impl Token {
+    pub(crate) fn new(
+        access_token: Secret,
+        scope: Option<Scope>,
+        member: u16,
+        held: Held,
+        expires_wall: Option<UnixTime>,
+    ) -> Result<Self, http::header::InvalidHeaderValue> {
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", access_token.expose()))?;
+        authorization.set_sensitive(true);
+        Ok(Self {
+            access_token,
+            authorization,
+            scope,
+            member,
+            generation: held.generation,
+            held,
+            expires_wall,
+            accepted_sent_at: AtomicU64::new(0),
+        })
+    }
+
+    /// Gives the token its number among all of its credential's.
+    pub(crate) fn numbered(self, generation: u64) -> Self {
+        Self { generation, ..self }
+    }
+
+    /// The token itself.
+    pub fn access_token(&self) -> &Secret {
+        &self.access_token
+    }
+
+    /// The value of the header `Authorization` (RFC 6750 §2.1), marked sensitive.
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    /// The scope the server granted, where it said so.
+    pub fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
+    /// Which of the pool's tokens this is.
+    pub fn member(&self) -> u16 {
+        self.member
+    }
+
+    /// Goes up by one with each token response accepted for the credential.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What the lifecycle knows of it.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// What is left of its life; `None` if nobody knows.
+    pub fn expires_in(&self, now: Timestamp) -> Option<Duration> {
+        self.held.lifetime.map(|_| now.until(self.held.expires_at()))
+    }
+
+    /// When it ends by the wall clock; `None` if nobody knows.
+    pub fn expires_at(&self) -> Option<UnixTime> {
+        self.expires_wall
+    }
+
+    /// When the latest request was sent that the API took with it.
+    pub fn accepted_sent_at(&self) -> Option<Timestamp> {
+        match self.accepted_sent_at.load(Ordering::Relaxed) {
+            0 => None,
+            nanoseconds => Some(Timestamp::from_nanos(nanoseconds)),
+        }
+    }
+
+    /// Notes that the API took it; true the first time.
+    pub(crate) fn note_accepted(&self, sent_at: Timestamp) -> bool {
+        self.accepted_sent_at.fetch_max(sent_at.as_nanos().max(1), Ordering::Relaxed) == 0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("member", &self.member)
+            .field("generation", &self.generation)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}

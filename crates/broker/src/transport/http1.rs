@@ -1,0 +1,320 @@
+//! HTTP/1.1 over TCP, with TLS for `https`: one connection for each request.
+//!
+//! Token requests are rare, and a connection that was kept could be closed by the server just as we
+//! write: nobody could say whether the request was processed. On a fresh one everything up to the
+//! first byte of the request is proof that it was not.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_oauth::{CONTENT_TYPE, MAX_BODY, Secret};
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE as CONTENT_TYPE_HEADER, HOST, HeaderName, LOCATION,
+    RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use url::{Host, Url};
+use zeroize::Zeroizing;
+
+use super::{Answering, Outgoing, Received, Transport, TransportError};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_HEADERS: usize = 32 * 1024;
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file of certificates cannot be read.
+    #[error("{path}: {why}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The machine has no root certificates.
+    #[error("no root certificates were found on this machine; install them, or configure `ca`")]
+    NoRoots,
+}
+
+/// The real transport.
+pub struct Http1 {
+    tls: TlsConnector,
+}
+
+impl fmt::Debug for Http1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http1")
+    }
+}
+
+impl Http1 {
+    /// Trusts the machine's root certificates.
+    ///
+    /// # Errors
+    /// When there are none; a transport for `http` on loopback alone comes from
+    /// [`Http1::with_roots`] with an empty store.
+    pub fn new() -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(Self::with_roots(roots)) }
+    }
+
+    /// Trusts the certificates in a PEM file alone.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no certificate.
+    pub fn with_ca(path: &Path) -> Result<Self, TlsError> {
+        let error = |why: String| TlsError::File { path: path.display().to_string(), why };
+        let found = rustls_native_certs::load_certs_from_paths(Some(path), None);
+        if let Some(first) = found.errors.first() {
+            return Err(error(first.to_string()));
+        }
+        let mut roots = RootCertStore::empty();
+        let (added, _) = roots.add_parsable_certificates(found.certs);
+        if added == 0 {
+            return Err(error("no certificate in it; it must be PEM".to_owned()));
+        }
+        Ok(Self::with_roots(roots))
+    }
+
+    /// Trusts these certificates.
+    pub fn with_roots(roots: RootCertStore) -> Self {
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Self { tls: TlsConnector::from(Arc::new(config)) }
+    }
+
+    async fn answer(&self, outgoing: Outgoing) -> Result<Received, TransportError> {
+        let request = request(&outgoing)?;
+        let stream = timeout(CONNECT_TIMEOUT, connect(&outgoing.url))
+            .await
+            .map_err(|_| not_sent("connecting took more than 3 s"))??;
+        if outgoing.url.scheme() == "https" {
+            let name = server_name(&outgoing.url)?;
+            let stream = timeout(CONNECT_TIMEOUT, self.tls.connect(name, stream))
+                .await
+                .map_err(|_| not_sent("the TLS handshake took more than 3 s"))?
+                .map_err(|error| not_sent(&format!("TLS: {error}")))?;
+            exchange(stream, request).await
+        } else {
+            exchange(stream, request).await
+        }
+    }
+}
+
+impl Transport for Http1 {
+    fn send(&self, outgoing: Outgoing) -> Answering<'_> {
+        Box::pin(async move {
+            timeout(TOTAL_TIMEOUT, self.answer(outgoing)).await.unwrap_or_else(|_| {
+                Err(TransportError::MaybeSent("no answer within 10 s".to_owned()))
+            })
+        })
+    }
+}
+
+fn not_sent(why: &str) -> TransportError {
+    TransportError::NotSent(why.to_owned())
+}
+
+fn request(outgoing: &Outgoing) -> Result<Request<Full<Bytes>>, TransportError> {
+    let url = &outgoing.url;
+    let host = match url.port() {
+        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+        None => url.host_str().unwrap_or_default().to_owned(),
+    };
+    let target = url
+        .query()
+        .map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    let mut builder = Request::builder()
+        .uri(target)
+        .header(HOST, host)
+        .header(ACCEPT, "application/json")
+        .header(USER_AGENT, concat!("bellwether/", env!("CARGO_PKG_VERSION")));
+    if let Some(secret) = &outgoing.authorization {
+        builder = builder.header(AUTHORIZATION, sensitive(secret)?);
+    }
+    let request = match &outgoing.form {
+        Some(form) => builder
+            .method(Method::POST)
+            .header(CONTENT_TYPE_HEADER, CONTENT_TYPE)
+            .body(Full::new(Bytes::copy_from_slice(form.expose().as_bytes()))),
+        None => builder.method(Method::GET).body(Full::new(Bytes::new())),
+    };
+    request.map_err(|error| not_sent(&error.to_string()))
+}
+
+fn sensitive(secret: &Secret) -> Result<HeaderValue, TransportError> {
+    let mut value = HeaderValue::try_from(secret.expose())
+        .map_err(|_| not_sent("a secret holds characters that no header can carry"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Resolves once, and connects to what was looked at.
+async fn connect(url: &Url) -> Result<TcpStream, TransportError> {
+    let port = url.port_or_known_default().unwrap_or(443);
+    let addresses: Vec<SocketAddr> = match url.host() {
+        Some(Host::Ipv4(address)) => vec![(address, port).into()],
+        Some(Host::Ipv6(address)) => vec![(address, port).into()],
+        Some(Host::Domain(name)) => {
+            let found = tokio::net::lookup_host((name, port)).await;
+            let found = found.map_err(|error| not_sent(&format!("{name}: {error}")))?;
+            let local = name == "localhost";
+            found.filter(|address| local || is_elsewhere(address.ip())).collect()
+        }
+        None => Vec::new(),
+    };
+    let mut last = not_sent("its name resolves to no address that may be connected to");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // Small requests that wait for an answer gain nothing from waiting for more bytes.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = not_sent(&format!("{address}: {error}")),
+        }
+    }
+    Err(last)
+}
+
+/// Whether a *name* may stand for this address: not this machine, its link, its cloud's metadata
+/// service or a multicast group, in whichever notation.
+fn is_elsewhere(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            !(v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                || v4.is_unspecified())
+        }
+        IpAddr::V6(v6) => {
+            let segments = v6.segments();
+            let embedded = v6.to_ipv4_mapped().or_else(|| {
+                let [.., high, low] = segments;
+                let [a, b] = high.to_be_bytes();
+                let [c, d] = low.to_be_bytes();
+                (segments[..2] == [0x64, 0xff9b]).then(|| [a, b, c, d].into())
+            });
+            embedded.is_none_or(|v4| is_elsewhere(IpAddr::V4(v4)))
+                && !(v6.is_loopback()
+                    || v6.is_multicast()
+                    || v6.is_unspecified()
+                    || v6.is_unicast_link_local()
+                    // The metadata service of a large cloud.
+                    || segments == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254])
+        }
+    }
+}
+
+fn server_name(url: &Url) -> Result<ServerName<'static>, TransportError> {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    ServerName::try_from(bare).map_err(|_| not_sent("its host name is not one TLS can verify"))
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Received, TransportError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    let (mut sender, connection) = builder
+        .max_buf_size(MAX_HEADERS)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| not_sent(&error.to_string()))?;
+    let connection = tokio::spawn(connection);
+    let result = async {
+        let response = sender.send_request(request).await.map_err(|error| lost(&error))?;
+        read(response).await
+    }
+    .await;
+    connection.abort();
+    result
+}
+
+fn lost(error: &hyper::Error) -> TransportError {
+    TransportError::MaybeSent(error.to_string())
+}
+
+/// Reads up to the bound and one byte more, so that the reader of the response can tell.
+async fn read(response: Response<Incoming>) -> Result<Received, TransportError> {
+    let (parts, mut incoming) = response.into_parts();
+    let header = |name: HeaderName| {
+        parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let mut body = Zeroizing::new(Vec::new());
+    let mut truncated = false;
+    while let Some(frame) = incoming.frame().await {
+        match frame {
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data() {
+                    let room = (MAX_BODY + 1).saturating_sub(body.len());
+                    body.extend_from_slice(&data[..data.len().min(room)]);
+                    if body.len() > MAX_BODY {
+                        break;
+                    }
+                }
+            }
+            // What did arrive may hold a whole token; the reader decides.
+            Err(error) if body.is_empty() => return Err(lost(&error)),
+            Err(_) => {
+                truncated = true;
+                break;
+            }
+        }
+    }
+    Ok(Received {
+        status: parts.status.as_u16(),
+        content_type: header(CONTENT_TYPE_HEADER),
+        retry_after: header(RETRY_AFTER),
+        www_authenticate: header(WWW_AUTHENTICATE),
+        location: parts.headers.contains_key(LOCATION),
+        body,
+        truncated,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_not_stand_for_this_machine_or_its_metadata() {
+        #[rustfmt::skip]
+        let cases = [
+            ("93.184.216.34",          true),
+            ("10.1.2.3",               true),
+            ("2606:2800:220:1::1",     true),
+            ("127.0.0.1",              false),
+            ("127.9.9.9",              false),
+            ("169.254.169.254",        false),
+            ("0.0.0.0",                false),
+            ("224.0.0.1",              false),
+            ("::1",                    false),
+            ("::ffff:127.0.0.1",       false),
+            ("::ffff:169.254.169.254", false),
+            ("64:ff9b::a9fe:a9fe",     false),
+            ("fe80::1",                false),
+            ("fd00:ec2::254",          false),
+        ];
+        for (address, expected) in cases {
+            assert_eq!(is_elsewhere(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+}
