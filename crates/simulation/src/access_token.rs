@@ -126,10 +126,7 @@ impl AccessTokens {
     /// Revokes the client's live tokens and says how many.
     pub(crate) fn revoke_all(&mut self, now: Timestamp, client: ClientNumber) -> u64 {
         let serials = self.live.get(client).cloned().unwrap_or_default();
-        serials
-            .into_iter()
-            .filter(|&serial| self.revoke(now, serial))
-            .count() as u64
+        serials.into_iter().filter(|&serial| self.revoke(now, serial)).count() as u64
     }
 
     /// Revokes the live tokens that came from one family of refresh tokens.
@@ -144,9 +141,7 @@ impl AccessTokens {
 
     pub(crate) fn live_count(&self, now: Timestamp) -> u64 {
         let is_live = |serial: &&u64| {
-            let index = serial
-                .checked_sub(self.first)
-                .and_then(|index| index.try_into().ok());
+            let index = serial.checked_sub(self.first).and_then(|index| index.try_into().ok());
             let token = index.and_then(|index: usize| self.records.get(index));
             token.is_some_and(|token| now < token.expires_at)
         };

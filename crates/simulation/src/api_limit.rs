@@ -55,9 +55,7 @@ impl Spent {
                 }
             }
             Window::Aligned => {
-                let length = u64::try_from(limit.window.as_millis())
-                    .unwrap_or(u64::MAX)
-                    .max(1);
+                let length = u64::try_from(limit.window.as_millis()).unwrap_or(u64::MAX).max(1);
                 let number = wall.as_millis() / length;
                 if self.window != Some(number) {
                     return self.begin(limit, number);
@@ -67,10 +65,7 @@ impl Spent {
             }
             Window::Sliding => {
                 let recent = &mut self.recent;
-                while recent
-                    .front()
-                    .is_some_and(|first| first.until(now) >= limit.window)
-                {
+                while recent.front().is_some_and(|first| first.until(now) >= limit.window) {
                     recent.pop_front();
                 }
                 if recent.len() < limit.count as usize {
@@ -104,11 +99,7 @@ mod tests {
 
     /// Asks at each time and notes the whole seconds until the next would be accepted, or `.`.
     fn story(kind: Window, starts_at_wall: u64, seconds: &[u64]) -> String {
-        let limit = ApiLimit {
-            count: 2,
-            window: Duration::from_secs(60),
-            kind,
-        };
+        let limit = ApiLimit { count: 2, window: Duration::from_secs(60), kind };
         let mut spent = Spent::default();
         let mut ask = |second: u64| {
             let wall = UnixTime::from_secs(starts_at_wall + second);
@@ -117,11 +108,7 @@ mod tests {
                 Err(remaining) => remaining.as_secs().to_string(),
             }
         };
-        seconds
-            .iter()
-            .map(|&second| ask(second))
-            .collect::<Vec<_>>()
-            .join(" ")
+        seconds.iter().map(|&second| ask(second)).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

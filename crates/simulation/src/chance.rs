@@ -64,11 +64,7 @@ mod tests {
         let draws: Vec<_> = (0..1000).map(|_| chance.between(least, most)).collect();
         assert!(draws.iter().all(|draw| (least..=most).contains(draw)));
         assert!(draws.contains(&least) && draws.contains(&most));
-        assert_eq!(
-            chance.between(most, least),
-            most,
-            "an empty range is its start"
-        );
+        assert_eq!(chance.between(most, least), most, "an empty range is its start");
         assert_eq!(chance.below(0), 0);
     }
 }

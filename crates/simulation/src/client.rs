@@ -23,20 +23,12 @@ pub struct Client {
 impl Client {
     /// A confidential client without refresh tokens.
     pub fn new(id: &str, secret: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            secret: Some(secret.to_owned()),
-            refresh_tokens: Vec::new(),
-        }
+        Self { id: id.to_owned(), secret: Some(secret.to_owned()), refresh_tokens: Vec::new() }
     }
 
     /// A public client.
     pub fn public(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            secret: None,
-            refresh_tokens: Vec::new(),
-        }
+        Self { id: id.to_owned(), secret: None, refresh_tokens: Vec::new() }
     }
 
     /// Gives it a refresh token from the start.
@@ -95,10 +87,7 @@ struct Shown<'a> {
 
 impl Clients {
     pub(crate) fn new(accept_any: bool) -> Self {
-        Self {
-            accept_any,
-            ..Self::default()
-        }
+        Self { accept_any, ..Self::default() }
     }
 
     pub(crate) fn register(&mut self, id: &str, secret: Option<String>) -> ClientNumber {
@@ -134,10 +123,7 @@ impl Clients {
         let form_secret = form.get("client_secret").map(String::as_str);
         let Some(header) = request.header_value("authorization") else {
             let id = in_form.ok_or(AuthenticationError::Failed)?;
-            return self.admit(&Shown {
-                id,
-                secret: form_secret,
-            });
+            return self.admit(&Shown { id, secret: form_secret });
         };
         let pair = basic_pair(header).ok_or(AuthenticationError::Malformed)?;
         let (id, secret) = pair.split_once(':').ok_or(AuthenticationError::Malformed)?;
@@ -146,18 +132,11 @@ impl Clients {
         if form_secret.is_some() || in_form.is_some_and(|other| other != id && other != decoded.0) {
             return Err(AuthenticationError::Malformed);
         }
-        let plain = self.admit(&Shown {
-            id,
-            secret: Some(secret),
-        });
+        let plain = self.admit(&Shown { id, secret: Some(secret) });
         if plain.is_ok() || (decoded.0 == id && decoded.1 == secret) {
             return plain;
         }
-        self.admit(&Shown {
-            id: &decoded.0,
-            secret: Some(&decoded.1),
-        })
-        .or(plain)
+        self.admit(&Shown { id: &decoded.0, secret: Some(&decoded.1) }).or(plain)
     }
 
     fn admit(&mut self, shown: &Shown<'_>) -> Result<ClientNumber, AuthenticationError> {
@@ -222,9 +201,7 @@ mod tests {
             if let Some(header) = &header {
                 request = request.header("Authorization", header);
             }
-            let fields = form_urlencoded::parse(form.as_bytes())
-                .into_owned()
-                .collect();
+            let fields = form_urlencoded::parse(form.as_bytes()).into_owned().collect();
             let result = clients.authenticate(&request, &fields);
             assert_eq!(result, expected, "header {header:?}, form {form:?}");
         }

@@ -27,25 +27,13 @@ impl Fault {
     /// A fault that stays until it is taken back.
     pub const fn lasting(endpoint: Endpoint, effect: Effect) -> Self {
         let (from, until) = (Timestamp::ZERO, Timestamp::NEVER);
-        Self {
-            from,
-            until,
-            endpoint,
-            effect,
-            times: None,
-        }
+        Self { from, until, endpoint, effect, times: None }
     }
 
     /// A fault of the next `times` requests.
     pub const fn next(times: u32, endpoint: Endpoint, effect: Effect) -> Self {
         let (from, until) = (Timestamp::ZERO, Timestamp::NEVER);
-        Self {
-            from,
-            until,
-            endpoint,
-            effect,
-            times: Some(times),
-        }
+        Self { from, until, endpoint, effect, times: Some(times) }
     }
 }
 
@@ -110,9 +98,7 @@ impl fmt::Debug for Effect {
     /// Without the body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Answer {
-                status, processed, ..
-            } => {
+            Self::Answer { status, processed, .. } => {
                 write!(f, "Answer({status}, processed: {processed})")
             }
             Self::LostAnswer => f.write_str("LostAnswer"),
@@ -151,8 +137,7 @@ impl Faults {
         if self.0.is_empty() {
             return hit;
         }
-        self.0
-            .retain(|fault| now < fault.until && fault.times != Some(0));
+        self.0.retain(|fault| now < fault.until && fault.times != Some(0));
         for fault in &mut self.0 {
             if fault.endpoint != endpoint || now < fault.from {
                 continue;
@@ -182,18 +167,8 @@ impl Hit {
             None | Some(Effect::Latency(_) | Effect::AlwaysUnauthorized) => {
                 Outcome::Respond(response)
             }
-            Some(Effect::Answer {
-                status,
-                retry_after,
-                content_type,
-                body,
-                ..
-            }) => {
-                let mut response = Response {
-                    status,
-                    headers: Vec::new(),
-                    body,
-                };
+            Some(Effect::Answer { status, retry_after, content_type, body, .. }) => {
+                let mut response = Response { status, headers: Vec::new(), body };
                 if !content_type.is_empty() {
                     response = response.header("content-type", &content_type);
                 }
@@ -204,10 +179,7 @@ impl Hit {
             }
             Some(Effect::LostAnswer | Effect::Close) => Outcome::CloseWithoutAnswer,
             Some(Effect::Stall { .. }) => Outcome::Stall,
-            Some(Effect::BreakOff { after_bytes }) => Outcome::BreakOff {
-                response,
-                after_bytes,
-            },
+            Some(Effect::BreakOff { after_bytes }) => Outcome::BreakOff { response, after_bytes },
         }
     }
 }
@@ -240,11 +212,7 @@ mod tests {
         ];
         for (second, endpoint, delay, effect) in story {
             let hit = faults.hit(Timestamp::from_secs(second), endpoint);
-            assert_eq!(
-                (hit.delay.as_secs(), hit.effect),
-                (delay, effect),
-                "second {second}"
-            );
+            assert_eq!((hit.delay.as_secs(), hit.effect), (delay, effect), "second {second}");
         }
     }
 }

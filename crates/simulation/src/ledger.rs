@@ -184,10 +184,7 @@ pub struct Ledger {
 
 impl Ledger {
     pub(crate) fn keeping(kept: usize) -> Self {
-        Self {
-            kept,
-            ..Self::default()
-        }
+        Self { kept, ..Self::default() }
     }
 
     pub(crate) const fn keeps_entries(&self) -> bool {

@@ -125,11 +125,7 @@ mod tests {
         ];
         for (second, expected) in story {
             let (now, wall) = (Timestamp::from_secs(second), UnixTime::from_secs(second));
-            assert_eq!(
-                logins.crowded(&mark, now, wall),
-                expected,
-                "second {second}"
-            );
+            assert_eq!(logins.crowded(&mark, now, wall), expected, "second {second}");
         }
     }
 }

@@ -68,10 +68,7 @@ impl Request {
 
     /// A token request with the grant `refresh_token` (RFC 6749 §6).
     pub fn refresh(client_id: &str, secret: &str, refresh_token: &str) -> Self {
-        let fields = [
-            ("grant_type", "refresh_token"),
-            ("refresh_token", refresh_token),
-        ];
+        let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
         Self::form("/oauth/token", client_id, secret, &fields)
     }
 
@@ -107,11 +104,7 @@ impl Response {
     /// A JSON response.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        Self {
-            status,
-            headers,
-            body,
-        }
+        Self { status, headers, body }
     }
 
     /// Adds a header.
@@ -182,8 +175,6 @@ impl Outcome {
 }
 
 fn find_header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    let named = headers
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name));
+    let named = headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
     named.map(|(_, value)| value.as_str())
 }

@@ -150,10 +150,7 @@ impl Organisation {
 
     /// The ledger's counts, and how many tokens are live `now`.
     pub fn totals(&self, now: Timestamp) -> Totals {
-        Totals {
-            live_tokens: self.access_tokens.live_count(now),
-            ..self.ledger.totals
-        }
+        Totals { live_tokens: self.access_tokens.live_count(now), ..self.ledger.totals }
     }
 
     /// The profile, to change a knob while the organisation runs. What concerns clients and the
@@ -181,20 +178,14 @@ impl Organisation {
     /// stay good.
     pub fn revoke_tokens(&mut self, now: Timestamp, client_id: Option<&str>) -> u64 {
         let numbers = self.client_numbers(client_id);
-        numbers
-            .into_iter()
-            .map(|number| self.access_tokens.revoke_all(now, number))
-            .sum()
+        numbers.into_iter().map(|number| self.access_tokens.revoke_all(now, number)).sum()
     }
 
     /// Revokes the refresh tokens of a client, or of all, and says how many. Access tokens stay
     /// good.
     pub fn revoke_refresh_tokens(&mut self, client_id: Option<&str>) -> u64 {
         let numbers = self.client_numbers(client_id);
-        numbers
-            .into_iter()
-            .map(|number| self.refresh_tokens.revoke_all(number))
-            .sum()
+        numbers.into_iter().map(|number| self.refresh_tokens.revoke_all(number)).sum()
     }
 
     /// Revokes an access token, or the whole family of a refresh token. Whether it was good.
@@ -202,8 +193,7 @@ impl Organisation {
         if let Some(serial) = self.text.read(Kind::Access, token) {
             return self.access_tokens.revoke(now, serial);
         }
-        self.read_refresh_token(token)
-            .is_some_and(|serial| self.revoke_family_of(now, serial))
+        self.read_refresh_token(token).is_some_and(|serial| self.revoke_family_of(now, serial))
     }
 
     /// Issues a refresh token, the first of a new family; `None` if there is no such client.
@@ -225,9 +215,7 @@ impl Organisation {
     }
 
     pub(crate) fn read_refresh_token(&self, token: &str) -> Option<u64> {
-        self.refresh_tokens
-            .given(token)
-            .or_else(|| self.text.read(Kind::Refresh, token))
+        self.refresh_tokens.given(token).or_else(|| self.text.read(Kind::Refresh, token))
     }
 
     pub(crate) fn write_refresh_token(&self, serial: u64) -> String {
@@ -268,20 +256,14 @@ impl Organisation {
         fields: &BTreeMap<String, String>,
     ) -> Result<ClientNumber, Refused> {
         let refused_client = |description| {
-            let response = oauth_error(
-                self.profile.refused_client_status,
-                "invalid_client",
-                description,
-            );
+            let response =
+                oauth_error(self.profile.refused_client_status, "invalid_client", description);
             // RFC 6749 §5.2 asks for a challenge with a 401.
             let response = match response.status {
                 401 => response.header("www-authenticate", "Basic realm=\"login\""),
                 _ => response,
             };
-            Refused {
-                verdict: Verdict::RefusedClient,
-                response,
-            }
+            Refused { verdict: Verdict::RefusedClient, response }
         };
         match self.clients.authenticate(request, fields) {
             Ok(number) => Ok(number),
@@ -352,9 +334,7 @@ impl Organisation {
             endpoint,
             path: keeps_path.then(|| request.path_only().into()),
             grant: processed.grant,
-            client: processed
-                .client
-                .map(|number| Arc::clone(self.clients.id(number))),
+            client: processed.client.map(|number| Arc::clone(self.clients.id(number))),
             shown: processed.shown,
             access: processed.access,
             refresh: processed.refresh,
@@ -374,9 +354,7 @@ impl Organisation {
 }
 
 fn refresh_expiry(profile: &Profile, now: Timestamp) -> Timestamp {
-    profile
-        .refresh_token_lifetime
-        .map_or(Timestamp::NEVER, |lifetime| now + lifetime)
+    profile.refresh_token_lifetime.map_or(Timestamp::NEVER, |lifetime| now + lifetime)
 }
 
 /// An error response of the authorization server (RFC 6749 §5.2); its texts are our own.
@@ -391,8 +369,5 @@ pub(crate) fn oauth_error(status: u16, error: &str, description: &str) -> Respon
 
 pub(crate) fn malformed(description: &str) -> Refused {
     let response = oauth_error(400, "invalid_request", description);
-    Refused {
-        verdict: Verdict::Malformed,
-        response,
-    }
+    Refused { verdict: Verdict::Malformed, response }
 }

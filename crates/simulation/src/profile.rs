@@ -87,10 +87,7 @@ impl Latency {
 
     /// From `least` to `most` milliseconds.
     pub const fn millis(least: u64, most: u64) -> Self {
-        Self {
-            least: Duration::from_millis(least),
-            most: Duration::from_millis(most),
-        }
+        Self { least: Duration::from_millis(least), most: Duration::from_millis(most) }
     }
 
     pub(crate) fn draw(&self, chance: &mut Chance) -> Duration {
@@ -114,12 +111,7 @@ pub struct Unauthorized {
 impl Unauthorized {
     /// The same code for all.
     pub const fn always(code: UnauthorizedCode) -> Self {
-        Self {
-            expired: code,
-            evicted: code,
-            revoked: code,
-            unknown: code,
-        }
+        Self { expired: code, evicted: code, revoked: code, unknown: code }
     }
 }
 
@@ -138,10 +130,9 @@ impl UnauthorizedCode {
     pub(crate) const fn code_and_message(self) -> (&'static str, &'static str) {
         match self {
             Self::BadCredentials => ("bad.credentials", "Invalid login credentials."),
-            Self::CredentialsExpired => (
-                "credentials.expired",
-                "The supplied credentials are expired and cannot be used.",
-            ),
+            Self::CredentialsExpired => {
+                ("credentials.expired", "The supplied credentials are expired and cannot be used.")
+            }
             Self::AuthenticationRequired => (
                 "authentication.required",
                 "No authentication bearer token specified in authorization header.",

@@ -65,9 +65,7 @@ impl RefreshTokens {
         expires_at: Timestamp,
     ) -> u64 {
         let serial = self.first + self.records.len() as u64;
-        let family = parent
-            .and_then(|parent| self.family(parent))
-            .unwrap_or(serial);
+        let family = parent.and_then(|parent| self.family(parent)).unwrap_or(serial);
         self.records.push_back(RefreshToken {
             client,
             family,
@@ -128,9 +126,9 @@ impl RefreshTokens {
             Rotation::LastPair { window } if within(window) => {
                 Redemption::NewPair { ends: token.latest }
             }
-            Rotation::SamePair { window } if within(window) => token
-                .latest
-                .map_or(Redemption::Reused, Redemption::SamePair),
+            Rotation::SamePair { window } if within(window) => {
+                token.latest.map_or(Redemption::Reused, Redemption::SamePair)
+            }
             Rotation::UntilAcknowledged if !token.acknowledged => {
                 Redemption::NewPair { ends: None }
             }
@@ -194,11 +192,7 @@ impl RefreshTokens {
 
     fn revoke_where(&mut self, is_meant: impl Fn(&RefreshToken) -> bool) -> u64 {
         let mut count = 0;
-        for token in self
-            .records
-            .iter_mut()
-            .filter(|token| !token.revoked && is_meant(token))
-        {
+        for token in self.records.iter_mut().filter(|token| !token.revoked && is_meant(token)) {
             token.revoked = true;
             count += 1;
         }

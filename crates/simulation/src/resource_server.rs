@@ -55,10 +55,7 @@ impl Organisation {
         serial: u64,
         request: &Request,
     ) -> Processed {
-        let lineage = self
-            .access_tokens
-            .get(serial)
-            .and_then(|token| token.refresh);
+        let lineage = self.access_tokens.get(serial).and_then(|token| token.refresh);
         if let Some(presented) = lineage.and_then(|lineage| lineage.presented) {
             self.refresh_tokens.acknowledge(presented);
         }
@@ -102,11 +99,7 @@ impl Organisation {
     fn correlation_id(&mut self) -> String {
         let (high, low) = (self.chance.bits(), self.chance.bits());
         let (a, b, c) = (high >> 32, (high >> 16) & 0xffff, high & 0xffff);
-        format!(
-            "{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}",
-            low >> 48,
-            low & 0xffff_ffff_ffff
-        )
+        format!("{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}", low >> 48, low & 0xffff_ffff_ffff)
     }
 }
 

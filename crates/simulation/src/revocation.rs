@@ -30,16 +30,8 @@ impl Organisation {
         if owner == Some(client) {
             self.revoke_token(now, token);
         }
-        let response = Response {
-            status: 200,
-            headers: Vec::new(),
-            body: Vec::new(),
-        };
-        Processed {
-            shown: serial,
-            ..Processed::new(Verdict::Revoking, response)
-        }
-        .by(client)
+        let response = Response { status: 200, headers: Vec::new(), body: Vec::new() };
+        Processed { shown: serial, ..Processed::new(Verdict::Revoking, response) }.by(client)
     }
 
     pub(crate) fn introspection(&mut self, now: Timestamp, request: &Request) -> Processed {
@@ -60,9 +52,7 @@ impl Organisation {
                 serial.is_some_and(|serial| self.refresh_tokens.is_good(now, serial, client))
             }
         };
-        let body = serde_json::json!({ "active": active })
-            .to_string()
-            .into_bytes();
+        let body = serde_json::json!({ "active": active }).to_string().into_bytes();
         Processed::new(Verdict::Introspected, Response::json(200, body)).by(client)
     }
 }

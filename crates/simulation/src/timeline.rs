@@ -23,11 +23,7 @@ struct Scheduled<E> {
 impl<E> Timeline<E> {
     /// Nothing is to happen yet.
     pub const fn starting_at(now: Timestamp) -> Self {
-        Self {
-            events: BinaryHeap::new(),
-            added: 0,
-            now,
-        }
+        Self { events: BinaryHeap::new(), added: 0, now }
     }
 
     /// The instant of the last event that happened.
@@ -38,11 +34,7 @@ impl<E> Timeline<E> {
     /// Adds an event; one in the past happens now.
     pub fn add(&mut self, at: Timestamp, event: E) {
         self.added += 1;
-        self.events.push(Reverse(Scheduled {
-            at: at.max(self.now),
-            order: self.added,
-            event,
-        }));
+        self.events.push(Reverse(Scheduled { at: at.max(self.now), order: self.added, event }));
     }
 
     /// The next event, if it happens before `end`. Time moves to it.
@@ -90,11 +82,7 @@ mod tests {
         assert_eq!(timeline.next_before(at(30)), Some((at(10), "past")));
         assert_eq!(timeline.next_before(at(30)), Some((at(20), "first")));
         assert_eq!(timeline.next_before(at(30)), Some((at(20), "second")));
-        assert_eq!(
-            timeline.next_before(at(30)),
-            None,
-            "the end is not part of it"
-        );
+        assert_eq!(timeline.next_before(at(30)), None, "the end is not part of it");
         assert_eq!(timeline.next_before(at(31)), Some((at(30), "last")));
         assert_eq!(timeline.next_before(Timestamp::NEVER), None);
         assert_eq!(timeline.now(), at(30));

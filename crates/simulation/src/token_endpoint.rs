@@ -64,11 +64,7 @@ impl Organisation {
                 answer.unwrap_or_else(Processed::from).by(client)
             }
         };
-        Processed {
-            grant,
-            shown,
-            ..processed
-        }
+        Processed { grant, shown, ..processed }
     }
 
     fn throttle(
@@ -83,10 +79,7 @@ impl Organisation {
         let logins = &mut self.logins[client];
         let mark = self.profile.minute_mark.as_ref();
         if mark.is_some_and(|mark| logins.crowded(mark, now, wall)) {
-            return Err(Refused {
-                verdict: Verdict::Throttled,
-                response: reported_response(),
-            });
+            return Err(Refused { verdict: Verdict::Throttled, response: reported_response() });
         }
         let Some(limit) = &self.profile.login_limit else {
             return Ok(());
@@ -102,24 +95,13 @@ impl Organisation {
         if self.profile.reissue_live_token
             && let Some(access) = self.access_tokens.newest(now, client)
         {
-            return Issue {
-                access,
-                refresh: None,
-                verdict: Verdict::Reissued,
-            };
+            return Issue { access, refresh: None, verdict: Verdict::Reissued };
         }
         let with_refresh = self.profile.refresh_token_with_client_credentials;
         let refresh = with_refresh.then(|| self.issue_refresh(now, client, None));
-        let lineage = refresh.map(|family| Lineage {
-            presented: None,
-            family,
-        });
+        let lineage = refresh.map(|family| Lineage { presented: None, family });
         let access = self.issue_access(now, client, lineage);
-        Issue {
-            access,
-            refresh,
-            verdict: Verdict::Issued,
-        }
+        Issue { access, refresh, verdict: Verdict::Issued }
     }
 
     fn refresh(
@@ -131,10 +113,7 @@ impl Organisation {
         let status = self.profile.refused_grant_status;
         let refused = |verdict| {
             let description = "refresh token is invalid, expired or revoked";
-            Refused {
-                verdict,
-                response: oauth_error(status, "invalid_grant", description),
-            }
+            Refused { verdict, response: oauth_error(status, "invalid_grant", description) }
         };
         let serial = shown.ok_or_else(|| refused(Verdict::RefusedGrant))?;
         let rotation = self.profile.rotation;
@@ -150,17 +129,11 @@ impl Organisation {
             Redemption::Unchanged => {
                 let access = self.refreshed_access(now, client, serial);
                 let refresh = self.profile.repeat_refresh_token.then_some(serial);
-                Ok(Issue {
-                    access,
-                    refresh,
-                    verdict: Verdict::Issued,
-                })
+                Ok(Issue { access, refresh, verdict: Verdict::Issued })
             }
-            Redemption::SamePair(Pair { access, refresh }) => Ok(Issue {
-                access,
-                refresh: Some(refresh),
-                verdict: Verdict::Reissued,
-            }),
+            Redemption::SamePair(Pair { access, refresh }) => {
+                Ok(Issue { access, refresh: Some(refresh), verdict: Verdict::Reissued })
+            }
             Redemption::NewPair { ends } => {
                 if let Some(pair) = ends {
                     self.access_tokens.revoke(now, pair.access);
@@ -169,11 +142,7 @@ impl Organisation {
                 let access = self.refreshed_access(now, client, serial);
                 let refresh = self.issue_refresh(now, client, Some(serial));
                 self.refresh_tokens.issued(serial, Pair { access, refresh });
-                Ok(Issue {
-                    access,
-                    refresh: Some(refresh),
-                    verdict: Verdict::Issued,
-                })
+                Ok(Issue { access, refresh: Some(refresh), verdict: Verdict::Issued })
             }
         }
     }
@@ -185,10 +154,7 @@ impl Organisation {
         }
         // A class that waits for acknowledgement ends it by the first use of what came of it.
         let waits = self.profile.rotation == Rotation::UntilAcknowledged;
-        let lineage = Lineage {
-            presented: waits.then_some(presented),
-            family,
-        };
+        let lineage = Lineage { presented: waits.then_some(presented), family };
         self.issue_access(now, client, Some(lineage))
     }
 
@@ -213,10 +179,8 @@ impl Organisation {
     ) -> Processed {
         let access = self.text.write(Kind::Access, issue.access);
         let mut body = serde_json::json!({ "access_token": access, "token_type": "bearer" });
-        let remaining = self
-            .access_tokens
-            .get(issue.access)
-            .map(|token| now.until(token.expires_at));
+        let remaining =
+            self.access_tokens.get(issue.access).map(|token| now.until(token.expires_at));
         match self.profile.expires_in {
             ExpiresIn::Truthful => {
                 body["expires_in"] = remaining.unwrap_or_default().as_secs().into();
@@ -241,10 +205,7 @@ impl Organisation {
 
 fn unsupported_grant() -> Refused {
     let response = oauth_error(400, "unsupported_grant_type", "the grant is not offered");
-    Refused {
-        verdict: Verdict::UnsupportedGrant,
-        response,
-    }
+    Refused { verdict: Verdict::UnsupportedGrant, response }
 }
 
 /// The answer that the report quotes.
@@ -270,14 +231,9 @@ fn throttled_response(refusal: Refusal, remaining: Duration) -> Response {
                 .header("retry-after", &seconds)
         }
         Refusal::PlainText => {
-            let response = Response {
-                status: 429,
-                headers: Vec::new(),
-                body: b"Too Many Requests".to_vec(),
-            };
-            response
-                .header("content-type", "text/plain")
-                .header("retry-after", "60")
+            let response =
+                Response { status: 429, headers: Vec::new(), body: b"Too Many Requests".to_vec() };
+            response.header("content-type", "text/plain").header("retry-after", "60")
         }
     }
 }

@@ -26,9 +26,7 @@ const WORDS: usize = 5;
 
 impl TokenText {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self {
-            seed: mix(seed ^ 0x746f_6b65_6e73),
-        }
+        Self { seed: mix(seed ^ 0x746f_6b65_6e73) }
     }
 
     pub(crate) fn write(&self, kind: Kind, serial: u64) -> String {
@@ -74,17 +72,9 @@ mod tests {
             let text = here.write(Kind::Access, serial);
             assert_eq!(here.read(Kind::Access, &text), Some(serial));
             assert_eq!(here.read(Kind::Refresh, &text), None, "the wrong kind");
-            assert_eq!(
-                elsewhere.read(Kind::Access, &text),
-                None,
-                "another organisation"
-            );
+            assert_eq!(elsewhere.read(Kind::Access, &text), None, "another organisation");
             assert_eq!(here.read(Kind::Access, &text[1..]), None, "cut short");
-            assert_eq!(
-                here.read(Kind::Access, &format!("{text}A")),
-                None,
-                "too long"
-            );
+            assert_eq!(here.read(Kind::Access, &format!("{text}A")), None, "too long");
         }
         assert_eq!(here.read(Kind::Access, ""), None);
         assert_eq!(here.read(Kind::Access, "null"), None);

@@ -16,38 +16,21 @@ fn genesys() -> Profile {
 fn ask(organisation: &mut Organisation, second: u64, request: &Request) -> Response {
     let (now, wall) = (Timestamp::from_secs(second), UnixTime::from_secs(second));
     let answer = organisation.handle(now, wall, request);
-    answer
-        .outcome
-        .response()
-        .cloned()
-        .expect("a whole response")
+    answer.outcome.response().cloned().expect("a whole response")
 }
 
 fn login(organisation: &mut Organisation, second: u64) -> String {
-    let response = ask(
-        organisation,
-        second,
-        &Request::client_credentials("app", "secret"),
-    );
+    let response = ask(organisation, second, &Request::client_credentials("app", "secret"));
     assert_eq!(response.status, 200, "{}", response.value());
     response.text("access_token")
 }
 
 fn poll(organisation: &mut Organisation, second: u64, token: &str) -> u16 {
-    ask(
-        organisation,
-        second,
-        &Request::get("/api/v2/users/7/presence", token),
-    )
-    .status
+    ask(organisation, second, &Request::get("/api/v2/users/7/presence", token)).status
 }
 
 fn verdicts(organisation: &Organisation) -> Vec<Verdict> {
-    organisation
-        .ledger()
-        .entries()
-        .map(|entry| entry.verdict)
-        .collect()
+    organisation.ledger().entries().map(|entry| entry.verdict).collect()
 }
 
 #[test]
@@ -58,27 +41,15 @@ fn a_token_works_until_its_last_second() {
     let body = response.value();
     assert_eq!(body["token_type"], "bearer");
     assert_eq!(body["expires_in"], 86_400);
-    assert!(
-        body.get("refresh_token").is_none(),
-        "client credentials come without one"
-    );
+    assert!(body.get("refresh_token").is_none(), "client credentials come without one");
     assert_eq!(response.header_value("Cache-Control"), Some("no-store"));
 
     let token = response.text("access_token");
-    let sample = ask(
-        &mut organisation,
-        101,
-        &Request::get("/api/v2/users/7?expand=x", &token),
-    );
+    let sample = ask(&mut organisation, 101, &Request::get("/api/v2/users/7?expand=x", &token));
     assert_eq!(sample.value()["path"], "/api/v2/users/7");
     assert_eq!(poll(&mut organisation, 100 + 86_399, &token), 200);
     assert_eq!(poll(&mut organisation, 100 + 86_400, &token), 401);
-    let expected = [
-        Verdict::Issued,
-        Verdict::Accepted,
-        Verdict::Accepted,
-        Verdict::Expired,
-    ];
+    let expected = [Verdict::Issued, Verdict::Accepted, Verdict::Accepted, Verdict::Expired];
     assert_eq!(verdicts(&organisation), expected);
 }
 
@@ -110,30 +81,13 @@ fn each_bad_token_request_gets_the_vendors_error() {
 
 #[test]
 fn one_token_more_than_the_cap_ends_the_oldest() {
-    let mut organisation = Organisation::new(
-        Profile {
-            live_tokens_per_client: Some(3),
-            ..genesys()
-        },
-        1,
-    );
-    let tokens: Vec<_> = (0..4)
-        .map(|second| login(&mut organisation, second))
-        .collect();
-    let statuses: Vec<_> = tokens
-        .iter()
-        .map(|token| poll(&mut organisation, 9, token))
-        .collect();
+    let mut organisation =
+        Organisation::new(Profile { live_tokens_per_client: Some(3), ..genesys() }, 1);
+    let tokens: Vec<_> = (0..4).map(|second| login(&mut organisation, second)).collect();
+    let statuses: Vec<_> = tokens.iter().map(|token| poll(&mut organisation, 9, token)).collect();
     assert_eq!(statuses, [401, 200, 200, 200]);
     let totals = organisation.totals(Timestamp::from_secs(9));
-    assert_eq!(
-        (
-            totals.tokens_issued,
-            totals.tokens_evicted,
-            totals.live_tokens
-        ),
-        (4, 1, 3)
-    );
+    assert_eq!((totals.tokens_issued, totals.tokens_evicted, totals.live_tokens), (4, 1, 3));
     assert_eq!(totals.api_evicted, 1);
 
     // Expired tokens do not count, so a day later nobody is evicted.
@@ -149,32 +103,18 @@ fn a_used_up_token_gets_the_vendors_429_word_for_word() {
     for second in 0..300 {
         assert_eq!(poll(&mut organisation, 1010 + second / 20, &token), 200);
     }
-    let response = ask(
-        &mut organisation,
-        1028,
-        &Request::get("/api/v2/users/7/presence", &token),
-    );
+    let response = ask(&mut organisation, 1028, &Request::get("/api/v2/users/7/presence", &token));
     assert_eq!(response.status, 429);
     assert_eq!(response.header_value("Retry-After"), Some("42"));
-    let id = response
-        .header_value("ININ-Correlation-Id")
-        .expect("a correlation id");
+    let id = response.header_value("ININ-Correlation-Id").expect("a correlation id");
     let expected = format!(
         r#"{{"message":"Rate limit exceeded the maximum. Retry the request in [42] seconds","code":"too.many.requests.retry.after","status":429,"contextId":"{id}","details":[],"errors":[]}}"#
     );
     assert_eq!(String::from_utf8_lossy(&response.body), expected);
     assert_eq!(poll(&mut organisation, 1069, &token), 429);
-    assert_eq!(
-        poll(&mut organisation, 1070, &token),
-        200,
-        "60 s after the first request"
-    );
+    assert_eq!(poll(&mut organisation, 1070, &token), 200, "60 s after the first request");
     let other = login(&mut organisation, 1070);
-    assert_eq!(
-        poll(&mut organisation, 1070, &other),
-        200,
-        "each token has a budget of its own"
-    );
+    assert_eq!(poll(&mut organisation, 1070, &other), 200, "each token has a budget of its own");
 }
 
 #[test]
@@ -189,19 +129,9 @@ fn too_many_logins_are_refused_in_four_styles() {
         (Refusal::PlainText,       429,    Some("60"), "Too Many Requests"),
     ];
     for (refusal, status, header, text) in cases {
-        let limit = LoginLimit {
-            count: 10,
-            per: Duration::from_secs(1),
-            burst: 20,
-            refusal,
-        };
-        let mut organisation = Organisation::new(
-            Profile {
-                login_limit: Some(limit),
-                ..genesys()
-            },
-            1,
-        );
+        let limit = LoginLimit { count: 10, per: Duration::from_secs(1), burst: 20, refusal };
+        let mut organisation =
+            Organisation::new(Profile { login_limit: Some(limit), ..genesys() }, 1);
         for _ in 0..20 {
             login(&mut organisation, 5);
         }
@@ -212,12 +142,7 @@ fn too_many_logins_are_refused_in_four_styles() {
         let body = String::from_utf8_lossy(&response.body);
         assert!(body.contains(text), "{body}");
         login(&mut organisation, 6);
-        assert_eq!(
-            organisation
-                .totals(Timestamp::from_secs(6))
-                .throttled_logins,
-            1
-        );
+        assert_eq!(organisation.totals(Timestamp::from_secs(6)).throttled_logins, 1);
     }
 }
 
@@ -238,10 +163,7 @@ fn each_way_to_die_has_its_code() {
     let revoked = login(&mut organisation, 1);
     let expired = login(&mut organisation, 2);
     assert!(organisation.revoke_token(Timestamp::from_secs(3), &revoked));
-    assert!(
-        !organisation.revoke_token(Timestamp::from_secs(3), &revoked),
-        "already"
-    );
+    assert!(!organisation.revoke_token(Timestamp::from_secs(3), &revoked), "already");
     #[rustfmt::skip]
     let cases = [
         (evicted.as_str(), "bad.credentials",         Verdict::Evicted),
@@ -250,31 +172,18 @@ fn each_way_to_die_has_its_code() {
         ("made-up",        "bad.credentials",         Verdict::Unknown),
     ];
     for (token, code, verdict) in cases {
-        let response = ask(
-            &mut organisation,
-            302,
-            &Request::get("/api/v2/users/me", token),
-        );
-        assert_eq!(
-            (response.status, response.text("code").as_str()),
-            (401, code)
-        );
+        let response = ask(&mut organisation, 302, &Request::get("/api/v2/users/me", token));
+        assert_eq!((response.status, response.text("code").as_str()), (401, code));
         assert_eq!(verdicts(&organisation).last(), Some(&verdict));
     }
-    let response = ask(
-        &mut organisation,
-        302,
-        &Request::new("GET", "/api/v2/users/me"),
-    );
+    let response = ask(&mut organisation, 302, &Request::new("GET", "/api/v2/users/me"));
     assert_eq!(response.text("code"), "authentication.required");
 }
 
 #[test]
 fn tokens_are_revoked_by_their_holder_their_client_and_the_operator() {
     let mut organisation = Organisation::new(genesys(), 1);
-    let tokens: Vec<_> = (0..4)
-        .map(|second| login(&mut organisation, second))
-        .collect();
+    let tokens: Vec<_> = (0..4).map(|second| login(&mut organisation, second)).collect();
     let me = |method| Request::new(method, "/api/v2/tokens/me").bearer(&tokens[0]);
     assert_eq!(ask(&mut organisation, 4, &me("GET")).status, 200);
     assert_eq!(ask(&mut organisation, 4, &me("DELETE")).status, 200);
@@ -282,15 +191,9 @@ fn tokens_are_revoked_by_their_holder_their_client_and_the_operator() {
 
     let revoke = Request::form("/oauth/revoke", "app", "secret", &[("token", &tokens[1])]);
     let introspect = Request::form("/introspect", "app", "secret", &[("token", &tokens[1])]);
-    assert_eq!(
-        ask(&mut organisation, 4, &introspect).value()["active"],
-        true
-    );
+    assert_eq!(ask(&mut organisation, 4, &introspect).value()["active"], true);
     assert_eq!(ask(&mut organisation, 4, &revoke).status, 200);
-    assert_eq!(
-        ask(&mut organisation, 4, &introspect).value()["active"],
-        false
-    );
+    assert_eq!(ask(&mut organisation, 4, &introspect).value()["active"], false);
     assert_eq!(poll(&mut organisation, 4, &tokens[1]), 401);
 
     let now = Timestamp::from_secs(4);
@@ -304,14 +207,8 @@ fn a_changed_secret_counts_from_the_next_login() {
     let mut organisation = Organisation::new(genesys(), 1);
     let token = login(&mut organisation, 0);
     organisation.set_client_secret("app", "new");
-    let mut status = |secret| {
-        ask(
-            &mut organisation,
-            1,
-            &Request::client_credentials("app", secret),
-        )
-        .status
-    };
+    let mut status =
+        |secret| ask(&mut organisation, 1, &Request::client_credentials("app", secret)).status;
     assert_eq!((status("secret"), status("new")), (400, 200));
     assert_eq!(poll(&mut organisation, 1, &token), 200);
 }
@@ -344,10 +241,7 @@ fn each_fault_shows_what_it_should_and_does_what_it_says() {
         organisation.add_fault(Fault::next(1, Endpoint::Token, effect.clone()));
         let request = Request::client_credentials("app", "secret");
         let now = Timestamp::from_secs(1);
-        let seen = match organisation
-            .handle(now, UnixTime::from_secs(1), &request)
-            .outcome
-        {
+        let seen = match organisation.handle(now, UnixTime::from_secs(1), &request).outcome {
             Outcome::Respond(response) if response.body == b"<p>oops" => {
                 assert_eq!(response.header_value("retry-after"), Some("soon"));
                 format!("{} oops", response.status)
@@ -368,9 +262,7 @@ fn latency_is_drawn_from_its_range_and_faults_add_to_it() {
     let mut organisation = Organisation::new(genesys(), 1);
     let mut after = |second| {
         let (now, wall) = (Timestamp::from_secs(second), UnixTime::from_secs(second));
-        organisation
-            .handle(now, wall, &Request::client_credentials("app", "secret"))
-            .after
+        organisation.handle(now, wall, &Request::client_credentials("app", "secret")).after
     };
     let range = Duration::from_millis(50)..=Duration::from_millis(300);
     let draws: Vec<_> = (0..20).map(&mut after).collect();
@@ -386,30 +278,16 @@ fn latency_is_drawn_from_its_range_and_faults_add_to_it() {
 
 #[test]
 fn modest_oddities_of_real_servers_are_knobs() {
-    let profile = Profile {
-        propagation: Duration::from_secs(3),
-        reissue_live_token: true,
-        ..genesys()
-    };
+    let profile =
+        Profile { propagation: Duration::from_secs(3), reissue_live_token: true, ..genesys() };
     let mut organisation = Organisation::new(profile, 1);
     let token = login(&mut organisation, 10);
-    assert_eq!(
-        poll(&mut organisation, 12, &token),
-        401,
-        "not known everywhere yet"
-    );
+    assert_eq!(poll(&mut organisation, 12, &token), 401, "not known everywhere yet");
     assert_eq!(poll(&mut organisation, 13, &token), 200);
-    let again = ask(
-        &mut organisation,
-        20,
-        &Request::client_credentials("app", "secret"),
-    );
+    let again = ask(&mut organisation, 20, &Request::client_credentials("app", "secret"));
     assert_eq!(again.text("access_token"), token);
     assert_eq!(again.value()["expires_in"], 86_390);
-    assert_eq!(
-        organisation.totals(Timestamp::from_secs(20)).tokens_issued,
-        1
-    );
+    assert_eq!(organisation.totals(Timestamp::from_secs(20)).tokens_issued, 1);
 }
 
 #[test]

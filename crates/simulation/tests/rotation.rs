@@ -17,11 +17,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// `refused`, or the API's status.
 fn story(rotation: Rotation, reuse: Reuse, steps: &[(u64, &str)]) -> Vec<String> {
     let client = Client::new("app", "secret").refresh_token("given");
-    let profile = Profile {
-        rotation,
-        reuse,
-        ..Profile::plain().client(client)
-    };
+    let profile = Profile { rotation, reuse, ..Profile::plain().client(client) };
     let mut organisation = Organisation::new(profile, 3);
     let mut pairs = vec![(String::new(), "given".to_owned())];
     let mut step = |&(second, action): &(u64, &str)| {
@@ -32,17 +28,12 @@ fn story(rotation: Rotation, reuse: Reuse, steps: &[(u64, &str)]) -> Vec<String>
         };
         if let Some(number) = action.strip_prefix("use ") {
             let pair = &pairs[number.parse::<usize>().expect("a pair") - 1];
-            return ask(&Request::get("/api/v2/users/me", &pair.0))
-                .status
-                .to_string();
+            return ask(&Request::get("/api/v2/users/me", &pair.0)).status.to_string();
         }
         let (_, shown) = action.split_once('<').expect("a refresh");
         let shown = pairs[shown.parse::<usize>().expect("a pair") - 1].1.clone();
         let response = ask(&Request::refresh("app", "secret", &shown));
-        let pair = (
-            response.text("access_token"),
-            response.text("refresh_token"),
-        );
+        let pair = (response.text("access_token"), response.text("refresh_token"));
         let seen = match response.status {
             200 if pairs.contains(&pair) => "same",
             200 if pair.1 == shown => "kept",
@@ -56,12 +47,7 @@ fn story(rotation: Rotation, reuse: Reuse, steps: &[(u64, &str)]) -> Vec<String>
 }
 
 /// Class, what reuse does, the steps, what they see.
-type Case = (
-    Rotation,
-    Reuse,
-    &'static [(u64, &'static str)],
-    &'static str,
-);
+type Case = (Rotation, Reuse, &'static [(u64, &'static str)], &'static str);
 
 #[test]
 fn each_class_makes_of_a_second_use_what_its_vendors_do() {
@@ -107,12 +93,7 @@ fn refresh(organisation: &mut Organisation, second: u64, token: &str) -> (u16, S
 
 fn with_token(profile: Profile) -> Organisation {
     let client = Client::new("app", "secret").refresh_token("given");
-    Organisation::new(
-        profile
-            .client(client)
-            .client(Client::new("other", "secret")),
-        3,
-    )
+    Organisation::new(profile.client(client).client(Client::new("other", "secret")), 3)
 }
 
 #[test]
@@ -120,20 +101,9 @@ fn a_lost_answer_spends_the_token_all_the_same() {
     let mut organisation = with_token(Profile::genesys());
     organisation.add_fault(Fault::next(1, Endpoint::Token, Effect::LostAnswer));
     assert_eq!(refresh(&mut organisation, 1, "given").0, 0);
-    assert_eq!(
-        refresh(&mut organisation, 2, "given").0,
-        400,
-        "the token in it is lost for ever"
-    );
+    assert_eq!(refresh(&mut organisation, 2, "given").0, 400, "the token in it is lost for ever");
     let totals = organisation.totals(Timestamp::from_secs(2));
-    assert_eq!(
-        (
-            totals.refresh_uses,
-            totals.refresh_reused,
-            totals.unanswered
-        ),
-        (2, 1, 1)
-    );
+    assert_eq!((totals.refresh_uses, totals.refresh_reused, totals.unanswered), (2, 1, 1));
 }
 
 #[test]
@@ -147,44 +117,27 @@ fn the_ledger_counts_every_time_a_token_was_on_the_wire() {
     assert_eq!(refresh(&mut organisation, 4, &next).0, 200);
     let totals = organisation.totals(Timestamp::from_secs(4));
     assert_eq!((totals.refresh_uses, totals.refresh_requests), (3, 4));
-    let shown: Vec<_> = organisation
-        .ledger()
-        .entries()
-        .map(|entry| entry.shown)
-        .collect();
+    let shown: Vec<_> = organisation.ledger().entries().map(|entry| entry.shown).collect();
     assert_eq!(shown, [Some(0), Some(0), Some(0), Some(1)]);
 }
 
 #[test]
 fn a_refresh_token_is_good_for_its_client_in_its_time() {
     let lifetime = Some(Duration::from_secs(60));
-    let profile = Profile {
-        refresh_token_lifetime: lifetime,
-        ..Profile::genesys()
-    };
+    let profile = Profile { refresh_token_lifetime: lifetime, ..Profile::genesys() };
     let mut organisation = with_token(profile);
     let (now, wall) = at(1);
     let stolen = Request::refresh("other", "secret", "given");
     let answer = organisation.handle(now, wall, &stolen);
-    assert_eq!(
-        answer.outcome.response().map(|response| response.status),
-        Some(400)
-    );
+    assert_eq!(answer.outcome.response().map(|response| response.status), Some(400));
     let (status, next) = refresh(&mut organisation, 59, "given");
     assert_eq!(status, 200, "another client's attempt spends nothing");
-    assert_eq!(
-        refresh(&mut organisation, 119, &next).0,
-        400,
-        "60 s after its issue"
-    );
+    assert_eq!(refresh(&mut organisation, 119, &next).0, 400, "60 s after its issue");
 
     let issued = organisation.issue_refresh_token(Timestamp::from_secs(120), "app");
     let issued = issued.expect("the client exists");
     assert_eq!(refresh(&mut organisation, 121, &issued).0, 200);
-    assert_eq!(
-        organisation.issue_refresh_token(Timestamp::from_secs(120), "nobody"),
-        None
-    );
+    assert_eq!(organisation.issue_refresh_token(Timestamp::from_secs(120), "nobody"), None);
     assert!(organisation.revoke_refresh_tokens(Some("app")) > 0);
 }
 
@@ -202,10 +155,7 @@ fn what_a_refresh_returns_and_ends_are_knobs() {
     let (now, wall) = at(2);
     let answer = organisation.handle(now, wall, &Request::client_credentials("app", "secret"));
     let response = answer.outcome.response().cloned().expect("an answer");
-    let (access, token) = (
-        response.text("access_token"),
-        response.text("refresh_token"),
-    );
+    let (access, token) = (response.text("access_token"), response.text("refresh_token"));
     assert_eq!(refresh(&mut organisation, 3, &token).0, 200);
     let answer = organisation.handle(now, wall, &Request::get("/api/v2/users/me", &access));
     let status = answer.outcome.response().map(|response| response.status);

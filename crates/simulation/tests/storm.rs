@@ -56,13 +56,7 @@ impl Workers {
             timeline.add(Timestamp::ZERO + POLL * worker / count, worker as usize);
         }
         let tokens = vec![None; count as usize];
-        Self {
-            organisation,
-            timeline,
-            tokens,
-            chance: Chance::new(9),
-            jitter,
-        }
+        Self { organisation, timeline, tokens, chance: Chance::new(9), jitter }
     }
 
     fn turn(&mut self, now: Timestamp, worker: usize) {
@@ -73,9 +67,7 @@ impl Workers {
             None => Request::client_credentials("app", "secret"),
         };
         let answer = self.organisation.handle(now, wall, &request);
-        let Outcome::Respond(response) = answer.outcome else {
-            panic!("no faults here")
-        };
+        let Outcome::Respond(response) = answer.outcome else { panic!("no faults here") };
         let delay = self.chance.between(Duration::ZERO, self.jitter);
         let next = match (token, response.status) {
             (None, 200) => {
@@ -98,21 +90,13 @@ impl Workers {
         while let Some((now, worker)) = self.timeline.next_before(end) {
             self.turn(now, worker);
         }
-        Seen {
-            before,
-            after: self.organisation.totals(end),
-            seconds,
-        }
+        Seen { before, after: self.organisation.totals(end), seconds }
     }
 }
 
 fn capped(cap: usize) -> Profile {
     let live_tokens_per_client = Some(cap);
-    Profile {
-        live_tokens_per_client,
-        login_limit: None,
-        ..Profile::genesys()
-    }
+    Profile { live_tokens_per_client, login_limit: None, ..Profile::genesys() }
 }
 
 #[test]
@@ -132,16 +116,8 @@ fn more_workers_than_the_cap_never_come_to_rest_and_jitter_does_not_help() {
         workers.run(300);
         let seen = workers.run(900);
         let case = format!("{count} workers, cap {cap}, jitter {jitter_ms} ms");
-        assert!(
-            rate.contains(&seen.logins_per_second()),
-            "{case}: {}",
-            seen.logins_per_second()
-        );
-        assert!(
-            share.contains(&seen.share_refused()),
-            "{case}: {}",
-            seen.share_refused()
-        );
+        assert!(rate.contains(&seen.logins_per_second()), "{case}: {}", seen.logins_per_second());
+        assert!(share.contains(&seen.share_refused()), "{case}: {}", seen.share_refused());
     }
 }
 
@@ -159,29 +135,14 @@ fn workers_within_the_cap_log_in_once_and_then_there_is_silence() {
 fn the_report_two_to_three_logins_a_second_and_failures_at_the_minute_after_a_quarter_hour() {
     let mut workers = Workers::start(Profile::as_reported(), 50, Duration::ZERO);
     let steady = workers.run(880);
-    assert!(
-        (1.8..3.2).contains(&steady.logins_per_second()),
-        "{}",
-        steady.logins_per_second()
-    );
-    assert_eq!(
-        steady.after.throttled_logins, 0,
-        "nothing for the first 15 minutes"
-    );
+    assert!((1.8..3.2).contains(&steady.logins_per_second()), "{}", steady.logins_per_second());
+    assert_eq!(steady.after.throttled_logins, 0, "nothing for the first 15 minutes");
 
     let failing = workers.run(900);
-    assert!(
-        failing.after.throttled_logins > 5,
-        "{}",
-        failing.after.throttled_logins
-    );
+    assert!(failing.after.throttled_logins > 5, "{}", failing.after.throttled_logins);
     let is_throttled = |entry: &&Entry| entry.verdict == Verdict::Throttled;
     for entry in workers.organisation.ledger().entries().filter(is_throttled) {
-        assert_eq!(
-            (entry.status, entry.wall.as_secs() % 60),
-            (Some(401), 0),
-            "{entry:?}"
-        );
+        assert_eq!((entry.status, entry.wall.as_secs() % 60), (Some(401), 0), "{entry:?}");
     }
 }
 
@@ -208,18 +169,10 @@ fn the_report_is_quoted_word_for_word() {
 fn one_shared_token_ends_the_storm_and_meets_the_api_limit() {
     let profile = Profile::genesys().client(Client::new("app", "secret"));
     let mut organisation = Organisation::new(profile, 5);
-    let at = |ms| {
-        (
-            Timestamp::from_nanos(ms * 1_000_000),
-            UnixTime::from_millis(ms),
-        )
-    };
+    let at = |ms| (Timestamp::from_nanos(ms * 1_000_000), UnixTime::from_millis(ms));
     let (now, wall) = at(0);
     let answer = organisation.handle(now, wall, &Request::client_credentials("app", "secret"));
-    let token = answer
-        .outcome
-        .response()
-        .map(|response| response.text("access_token"));
+    let token = answer.outcome.response().map(|response| response.text("access_token"));
     let request = Request::get("/api/v2/users/7/presence", &token.expect("no faults here"));
     // 500 agents every 5 s are 100 requests a second.
     for number in 0..6000 {
@@ -227,36 +180,19 @@ fn one_shared_token_ends_the_storm_and_meets_the_api_limit() {
         organisation.handle(now, wall, &request);
     }
     let totals = organisation.totals(Timestamp::from_secs(61));
-    assert_eq!(
-        (
-            totals.token_requests,
-            totals.api_accepted,
-            totals.status_429
-        ),
-        (1, 300, 5700)
-    );
+    assert_eq!((totals.token_requests, totals.api_accepted, totals.status_429), (1, 300, 5700));
 }
 
 #[test]
 fn the_ledger_keeps_the_newest_entries_and_counts_all() {
-    let profile = Profile {
-        ledger_entries: 3,
-        ..Profile::plain()
-    };
+    let profile = Profile { ledger_entries: 3, ..Profile::plain() };
     let mut organisation = Organisation::new(profile, 1);
     for number in 0..10_000 {
         let (now, wall) = (Timestamp::from_secs(number), UnixTime::from_secs(number));
-        organisation.handle(
-            now,
-            wall,
-            &Request::get(&format!("/api/{number}"), "unknown"),
-        );
+        organisation.handle(now, wall, &Request::get(&format!("/api/{number}"), "unknown"));
     }
-    let paths: Vec<_> = organisation
-        .ledger()
-        .entries()
-        .filter_map(|entry| entry.path.as_deref())
-        .collect();
+    let paths: Vec<_> =
+        organisation.ledger().entries().filter_map(|entry| entry.path.as_deref()).collect();
     assert_eq!(paths, ["/api/9997", "/api/9998", "/api/9999"]);
     assert_eq!(organisation.totals(Timestamp::ZERO).api_requests, 10_000);
 }
