@@ -225,9 +225,9 @@ impl Profile {
             access_token_lifetime: Duration::from_secs(15),
             live_tokens_per_client: Some(45),
             login_limit: Some(LoginLimit {
-                count: 30,
+                count: 60,
                 per: Duration::from_secs(1),
-                burst: 60,
+                burst: 120,
                 refusal: Refusal::InvalidRequest,
             }),
             api_limit: Some(ApiLimit {
