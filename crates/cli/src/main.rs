@@ -1,1 +1,7 @@
-fn main() {}
+//! Keeps OAuth 2.0 access tokens fresh for everything that shares a client.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bellwether_cli::run()
+}

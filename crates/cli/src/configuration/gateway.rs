@@ -1,0 +1,149 @@
+//! `[gateway]`: the listener for callers.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::section::{Context, Field, Section, nearest};
+use super::{address, duration, size};
+
+/// The listener for callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Where it listens; port 0 picks one. 127.0.0.1:8484 unless said otherwise.
+    pub listen: SocketAddr,
+    /// Names that `Host` may hold beside this machine's own; in lower case.
+    pub hosts: Vec<String>,
+    /// Which tokens callers get.
+    pub hand_out: HandOut,
+    /// What the paths of the token endpoint begin with; empty or like `/login`.
+    pub login_path: String,
+    /// What the paths of the resource server begin with; empty or like `/api`.
+    pub api_path: String,
+    /// For how long a spent refresh token is answered with the pair that was issued for it.
+    pub refresh_replay: Duration,
+    /// Bytes of a request body that are kept so that it can be sent again; larger requests are
+    /// sent once.
+    pub max_body: u64,
+}
+
+/// Which tokens callers get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandOut {
+    /// The authorization server's own.
+    Real,
+    /// Tokens that are good only at this gateway.
+    Local,
+}
+
+const MAX_REPLAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_BODY: u64 = 64 * 1024 * 1024;
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8484)),
+            hosts: Vec::new(),
+            hand_out: HandOut::Real,
+            login_path: String::new(),
+            api_path: String::new(),
+            refresh_replay: Duration::from_secs(10 * 60),
+            max_body: 1024 * 1024,
+        }
+    }
+}
+
+impl HandOut {
+    /// The name it has in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Local => "local",
+        }
+    }
+
+    /// Reads the name it has in a configuration.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        match name {
+            "real" => Ok(Self::Real),
+            "local" => Ok(Self::Local),
+            _ => Err(one_of(name, &["real", "local"])),
+        }
+    }
+}
+
+/// The section, and where its listen address was written, if it was.
+pub(super) fn read(
+    context: &mut Context<'_>,
+    mut section: Section<'_>,
+) -> (Gateway, Option<Range<usize>>) {
+    let mut gateway = Gateway::default();
+    let listen = section.optional("listen");
+    let span = listen.as_ref().map(Field::span);
+    set(&mut gateway.listen, listen, |field| field.parse(context, address::parse_listen));
+    set(&mut gateway.hosts, section.optional("hosts"), |field| read_hosts(context, &field));
+    set(&mut gateway.hand_out, section.optional("hand_out"), |field| {
+        field.parse(context, HandOut::parse)
+    });
+    set(&mut gateway.login_path, section.optional("login_path"), |field| {
+        field.parse(context, address::parse_prefix)
+    });
+    set(&mut gateway.api_path, section.optional("api_path"), |field| {
+        field.parse(context, address::parse_prefix)
+    });
+    set(&mut gateway.refresh_replay, section.optional("refresh_replay"), |field| {
+        read_duration(context, &field, MAX_REPLAY)
+    });
+    set(&mut gateway.max_body, section.optional("max_body"), |field| {
+        let bytes = field.parse(context, size::parse)?;
+        if bytes > MAX_BODY {
+            return field.refuse(context, "keeps too much in memory; write at most \"64MiB\"");
+        }
+        Some(bytes)
+    });
+    section.finish(context);
+    (gateway, span)
+}
+
+/// Puts what is written in the place of a default.
+pub(super) fn set<'d, T>(
+    place: &mut T,
+    field: Option<Field<'d>>,
+    read: impl FnOnce(Field<'d>) -> Option<T>,
+) {
+    if let Some(value) = field.and_then(read) {
+        *place = value;
+    }
+}
+
+/// Names for `Host`.
+pub(super) fn read_hosts(context: &mut Context<'_>, field: &Field<'_>) -> Option<Vec<String>> {
+    let items = field.items(context)?;
+    items.iter().map(|item| item.parse(context, address::parse_host)).collect()
+}
+
+/// A duration above zero and not above `most`.
+pub(super) fn read_duration(
+    context: &mut Context<'_>,
+    field: &Field<'_>,
+    most: Duration,
+) -> Option<Duration> {
+    if field.as_integer().is_some() {
+        return field.refuse(context, "needs a unit; write it as in \"30s\"");
+    }
+    let value = field.parse(context, duration::parse)?;
+    if value.is_zero() || value > most {
+        let most = duration::write(most);
+        return field.refuse(context, format!("must be more than 0s and at most {most}"));
+    }
+    Some(value)
+}
+
+/// The message for a word that is none of the known ones.
+pub(super) fn one_of(name: &str, known: &[&str]) -> String {
+    let list = known.iter().map(|known| format!("{known:?}")).collect::<Vec<_>>().join(" or ");
+    match nearest(name, known) {
+        Some(known) => format!("{name:?} is not known; did you mean {known:?}? Write {list}"),
+        None => format!("{name:?} is not known; write {list}"),
+    }
+}

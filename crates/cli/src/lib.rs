@@ -1,0 +1,11 @@
+//! The command line: one binary, a file for each command, and the configuration they share.
+//!
+//! [`main`](run) reads the command line, a command does its work and returns; what it returns
+//! becomes the exit status: 0 done, 1 failed, 2 wrong usage or configuration. Results go to
+//! standard output, everything else to standard error. The environment is read here and nowhere
+//! below.
+
+pub mod commands;
+pub mod configuration;
+
+pub use commands::run;

@@ -1,0 +1,453 @@
+//! What `bellwether check` says about configurations, through the real binary.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bellwether_cli::configuration::Configuration;
+use rustix::fs::{FileType, Mode};
+use tempfile::TempDir;
+
+/// Good as it stands. Each row of the tables below changes one piece of it.
+const GOOD: &str = r##"[gateway]
+listen = "127.0.0.1:8484"
+hosts = ["broker.example.com"]
+hand_out = "real"
+login_path = "/login"
+api_path = ""
+refresh_replay = "10m"
+max_body = "1MiB"
+
+[admin]
+listen = "127.0.0.1:8485"
+key = { file = "operator.key" }
+
+[store]
+url = "sqlite:bellwether.db"
+key = { env = "STORE_KEY" }
+
+[[authorization_server]]
+name = "genesys-apac"
+provider = "genesys"
+region = "ap-southeast-2"
+default_lifetime = "1h"
+request_budget = "10/s burst 20"
+
+[[authorization_server]]
+name = "local"
+token_endpoint = "http://127.0.0.1:9999/oauth/token"
+resource_server = "http://localhost:9999"
+rotation = "new-pair"
+rotation_window = "30s"
+verify = "/me"
+ca = "ca.pem"
+
+[[credential]]
+name = "polling"
+authorization_server = "genesys-apac"
+grant = "client_credentials"
+client_id = "integration"
+client_secret = { env = "CLIENT_SECRET" }
+pool = 4
+api_budget = "300/60s"
+
+[[credential]]
+name = "sync"
+authorization_server = "local"
+grant = "refresh_token"
+client_id = "sync-app"
+client_secret = { file = "client.secret" }
+client_authentication = "post"
+scope = ["read", "write"]
+parameters = { audience = "https://api.example.com", tenant = "acme" }
+refresh_token = { file = "first.token" }
+
+[[caller]]
+name = "poller"
+key = { file = "poller.key" }
+credentials = ["polling", "sync"]
+"##;
+
+const OPERATOR_KEY: &str = "operator-operator-operator-operator";
+const POLLER_KEY: &str = "poller-poller-poller-poller-poller";
+
+/// Title; the piece of `GOOD` and what stands there instead; where that is found, and what is said.
+type Row = (&'static str, &'static str, &'static str, usize, &'static str, &'static str);
+
+#[rustfmt::skip]
+const BAD: &[Row] = &[
+    // [gateway]
+    ("no port to listen at",            r#"listen = "127.0.0.1:8484""#, r#"listen = "127.0.0.1""#, 2, "gateway.listen", "an IP address and a port"),
+    ("a name to listen at",             r#"listen = "127.0.0.1:8484""#, r#"listen = "example.com:80""#, 2, "gateway.listen", "127.0.0.1:8484"),
+    ("a number to listen at",           r#"listen = "127.0.0.1:8484""#, "listen = 8484", 2, "gateway.listen", "must be a string, not a number"),
+    ("both listeners at one address",   r#"listen = "127.0.0.1:8485""#, r#"listen = "127.0.0.1:8484""#, 11, "admin.listen", "is the gateway's too"),
+    ("a URL as host",                   r#"["broker.example.com"]"#, r#"["https://broker"]"#, 3, "gateway.hosts[0]", "as callers write it"),
+    ("one host instead of a list",      r#"["broker.example.com"]"#, r#""broker.example.com""#, 3, "gateway.hosts", "must be a list"),
+    ("an unknown kind of hand-out",     r#""real""#, r#""locale""#, 4, "gateway.hand_out", r#"did you mean "local"?"#),
+    ("a prefix without a slash",        r#""/login""#, r#""login""#, 5, "gateway.login_path", "with a slash at the beginning"),
+    ("a prefix that is taken",          r#""/login""#, r#""/bellwether""#, 5, "gateway.login_path", "are taken"),
+    ("a duration without a unit",       r#""10m""#, "600", 7, "gateway.refresh_replay", r#"needs a unit; write it as in "30s""#),
+    ("a duration in an unknown unit",   r#""10m""#, r#""10min""#, 7, "gateway.refresh_replay", "is no duration"),
+    ("a duration of nothing",           r#""10m""#, r#""0s""#, 7, "gateway.refresh_replay", "more than 0s and at most 1d"),
+    ("a size without a unit",           r#""1MiB""#, r#""1000""#, 8, "gateway.max_body", "is no size"),
+    ("more memory than is kept",        r#""1MiB""#, r#""65MiB""#, 8, "gateway.max_body", "64MiB"),
+    ("an unknown key, nearly right",    "hand_out =", "handout =", 4, "gateway.handout", "did you mean hand_out?"),
+    ("an unknown key, nothing near",    "max_body =", "threads =", 8, "gateway.threads", "known here are listen, hosts, hand_out"),
+    ("double brackets for one section", "[gateway]", "[[gateway]]", 1, "gateway", "write [gateway] with single brackets"),
+    // [admin]
+    ("a key that is too short",         "operator.key", "short.key", 12, "admin.key", "32 to 256 visible ASCII characters, this one has 5"),
+    ("a key with other characters",     "operator.key", "spaced.key", 12, "admin.key", "openssl rand -hex 32"),
+    ("a key written into the file",     r#"{ file = "operator.key" }"#, r#""s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t""#, 12, "admin.key", r#"they come from { env = "NAME" } or { file = "PATH" }"#),
+    ("the operator's key is a caller's", "operator.key", "poller.key", 12, "admin.key", r#"the key of caller "poller" too"#),
+    // [store]
+    ("a backend that is not built in",  r#""sqlite:bellwether.db""#, r#""redis://localhost/0""#, 15, "store.url", "not in this build yet"),
+    ("another such backend",            r#""sqlite:bellwether.db""#, r#""postgres://db/bellwether""#, 15, "store.url", "not in this build yet"),
+    ("a password in the store's URL",   r#""sqlite:bellwether.db""#, r#""postgres://bw:s3cr3t@db/bw""#, 15, "store.url", r#"it comes from { env = "NAME" }"#),
+    ("a path instead of a URL",         r#""sqlite:bellwether.db""#, r#""bellwether.db""#, 15, "store.url", r#"write "sqlite:PATH" or "memory:""#),
+    ("no file for the store",           r#""sqlite:bellwether.db""#, r#""sqlite:""#, 15, "store.url", "names no file"),
+    ("a section without its key",       "url = \"sqlite:bellwether.db\"\n", "\n", 14, "store.url", "is missing; write url ="),
+    ("a store that forgets",            r#""sqlite:bellwether.db""#, r#""memory:""#, 15, "store.url", r#"would lose the refresh token of credential "sync""#),
+    ("a variable that is not set",      "STORE_KEY", "STORE_KEI", 16, "store.key.env", "the environment variable STORE_KEI is not set"),
+    ("no name of a variable",           "STORE_KEY", "s3cr3t-s3cr3t", 16, "store.key.env", "is no name of an environment variable"),
+    // [[authorization_server]]
+    ("an unknown provider",             r#""genesys""#, r#""genesis""#, 20, "authorization_server[0].provider", "choose genesys, "),
+    ("an unknown region",               r#""ap-southeast-2""#, r#""ap-southeast-3""#, 21, "authorization_server[0].region", "choose ap-southeast-1, "),
+    ("no region",                       r#"region = "ap-southeast-2""#, "", 18, "authorization_server[0].region", "genesys needs a region; choose us-east-1, "),
+    ("a region without a provider",     r#"verify = "/me""#, r#"region = "us-east-1""#, 31, "authorization_server[1].region", "belongs to a provider"),
+    ("no token endpoint",               r#"token_endpoint = "http://127.0.0.1:9999/oauth/token""#, "", 25, "authorization_server[1].token_endpoint", "or a provider: genesys, salesforce"),
+    ("a provider whose hosts differ",   r#"token_endpoint = "http://127.0.0.1:9999/oauth/token""#, r#"provider = "okta""#, 25, "authorization_server[1].token_endpoint", "differs between customers of okta"),
+    ("http to another machine",         r#""http://127.0.0.1:9999/oauth/token""#, r#""http://login.example.com/oauth/token""#, 27, "authorization_server[1].token_endpoint", "write https"),
+    ("a name that resembles localhost", r#""http://localhost:9999""#, r#""http://localhost.example.com""#, 28, "authorization_server[1].resource_server", "write https"),
+    ("a user in a URL",                 r#""http://localhost:9999""#, r#""https://me:s3cr3t@example.com""#, 28, "authorization_server[1].resource_server", "must not hold a user or password"),
+    ("a query in a URL",                r#""http://localhost:9999""#, r#""https://example.com/?key=s3cr3t""#, 28, "authorization_server[1].resource_server", "must not have a query"),
+    ("a fragment in a URL",             r#""http://localhost:9999""#, r#""https://example.com/#a""#, 28, "authorization_server[1].resource_server", "must not have a fragment"),
+    ("no scheme",                       r#""http://localhost:9999""#, r#""localhost:9999""#, 28, "authorization_server[1].resource_server", "begins with https://"),
+    ("an unknown rotation",             r#""new-pair""#, r#""newpair""#, 29, "authorization_server[1].rotation", "choose new-pair, "),
+    ("a window where there is none",    r#""new-pair""#, r#""strict""#, 30, "authorization_server[1].rotation_window", "rotation strict has no window"),
+    ("no window where one is needed",   r#"rotation_window = "30s""#, "", 29, "authorization_server[1].rotation", "add rotation_window"),
+    ("no path to verify at",            r#""/me""#, r#""me""#, 31, "authorization_server[1].verify", "is no path at the resource server"),
+    ("nowhere to verify",               r#"resource_server = "http://localhost:9999""#, "", 31, "authorization_server[1].verify", "add resource_server"),
+    ("a lifetime of nothing",           r#""1h""#, r#""0h""#, 22, "authorization_server[0].default_lifetime", "more than 0s"),
+    ("a budget without a time",         r#""10/s burst 20""#, r#""10""#, 23, "authorization_server[0].request_budget", "write requests and a time"),
+    ("certificates that do not exist",  "ca.pem", "missing.pem", 32, "authorization_server[1].ca", "missing.pem does not exist"),
+    ("certificates that are none",      "ca.pem", "short.key", 32, "authorization_server[1].ca", "in PEM format"),
+    ("certificates anybody can change", "ca.pem", "open.pem", 32, "authorization_server[1].ca", "can be written by everybody"),
+    ("a name outside the grammar",      r#"name = "local""#, r#"name = "lo/cal""#, 26, "authorization_server[1].name", "letters, digits, dots"),
+    ("a name in other letters",         r#"name = "local""#, r#"name = "löcal""#, 26, "authorization_server[1].name", "letters, digits, dots"),
+    ("a name that climbs",              r#"name = "local""#, r#"name = "..""#, 26, "authorization_server[1].name", "URL's path"),
+    ("a name that is taken",            r#"name = "local""#, r#"name = "genesys-apac""#, 26, "authorization_server[1].name", "is taken in line 19"),
+    ("single brackets",                 "[[caller]]", "[caller]", 54, "caller", "write [[caller]], double brackets"),
+    // [[credential]]
+    ("a reference to nowhere",          r#"authorization_server = "local""#, r#"authorization_server = "loca""#, 45, "credential[1].authorization_server", r#"did you mean "local"?"#),
+    ("an unknown grant",                r#""client_credentials""#, r#""client_credential""#, 37, "credential[0].grant", r#"did you mean "client_credentials"?"#),
+    ("a grant that needs a person",     r#""client_credentials""#, r#""authorization_code""#, 37, "credential[0].grant", r#"write "client_credentials" or "refresh_token""#),
+    ("no client",                       r#"client_id = "integration""#, "", 34, "credential[0].client_id", "is missing"),
+    ("an empty client identifier",      r#""integration""#, r#""""#, 38, "credential[0].client_id", "must not be empty"),
+    ("no secret",                       r#"client_secret = { env = "CLIENT_SECRET" }"#, "", 34, "credential[0].client_secret", "client_credentials is for confidential clients"),
+    ("a secret written into the file",  r#"{ env = "CLIENT_SECRET" }"#, r#""s3cr3t""#, 39, "credential[0].client_secret", "secrets are not written here"),
+    ("a secret under a wrong key",      r#"client_secret = { env = "CLIENT_SECRET" }"#, r#"client_secrets = "s3cr3t""#, 39, "credential[0].client_secrets", "did you mean client_secret?"),
+    ("a secret in the source itself",   r#"{ env = "CLIENT_SECRET" }"#, r#"{ env = "CLIENT_SECRET", value = "s3cr3t" }"#, 39, "credential[0].client_secret.value", "unknown key"),
+    ("two sources",                     r#"{ env = "CLIENT_SECRET" }"#, r#"{ env = "CLIENT_SECRET", file = "client.secret" }"#, 39, "credential[0].client_secret", "has two sources"),
+    ("no source",                       r#"{ env = "CLIENT_SECRET" }"#, "{ }", 39, "credential[0].client_secret", "has no source"),
+    ("leave to read a variable",        r#"{ env = "CLIENT_SECRET" }"#, r#"{ env = "CLIENT_SECRET", allow_readable = true }"#, 39, "credential[0].client_secret.allow_readable", "belongs beside file"),
+    ("no file",                         "client.secret", "missing.secret", 48, "credential[1].client_secret.file", "missing.secret does not exist; create it"),
+    ("a file its group can change",     "client.secret", "group-writable.secret", 48, "credential[1].client_secret.file", "run: chmod go-w"),
+    ("a file everybody can read",       "client.secret", "readable.secret", 48, "credential[1].client_secret.file", "or write allow_readable = true"),
+    ("a file that is too large",        "client.secret", "large.secret", 48, "credential[1].client_secret.file", "larger than 64 KiB"),
+    ("an empty file",                   "client.secret", "empty.secret", 48, "credential[1].client_secret.file", "is empty"),
+    ("a file of two lines",             "client.secret", "two-lines.secret", 48, "credential[1].client_secret.file", "more than one line"),
+    ("a file that is no text",          "client.secret", "binary.secret", 48, "credential[1].client_secret.file", "is not UTF-8"),
+    ("a directory",                     "client.secret", "directory", 48, "credential[1].client_secret.file", "is no regular file"),
+    ("a pipe",                          "client.secret", "pipe", 48, "credential[1].client_secret.file", "is no regular file"),
+    ("a method without a secret",       r#"client_secret = { file = "client.secret" }"#, "", 43, "credential[1].client_secret", r#"is missing for client_authentication "post""#),
+    ("a secret without a method",       r#""post""#, r#""none""#, 49, "credential[1].client_authentication", "leaves the client_secret unused"),
+    ("an unknown method",               r#""post""#, r#""private_key_jwt""#, 49, "credential[1].client_authentication", r#"write "basic" or "post" or "none""#),
+    ("a scope with a quote",            r#"["read", "write"]"#, r#""read 'a\"b'""#, 50, "credential[1].scope", "visible ASCII"),
+    ("two scopes in one item",          r#"["read", "write"]"#, r#"["read write"]"#, 50, "credential[1].scope", "each item is one token"),
+    ("a parameter with its own key",    "tenant =", "client_secret =", 51, "credential[1].parameters.client_secret", "use the credential's own keys"),
+    ("a parameter twice",               r#"tenant = "acme""#, r#"tenant = ["s3cr3t", "b"]"#, 51, "credential[1].parameters.tenant", "comes once"),
+    ("a parameter that is a number",    r#"tenant = "acme""#, "tenant = 5", 51, "credential[1].parameters.tenant", "must be a string"),
+    ("no pool",                         "pool = 4", "pool = 0", 40, "credential[0].pool", "from 1 to 1000"),
+    ("too large a pool",                "pool = 4", "pool = 1001", 40, "credential[0].pool", "from 1 to 1000"),
+    ("a pool in words",                 "pool = 4", r#"pool = "4""#, 40, "credential[0].pool", "from 1 to 1000"),
+    ("a pool of refresh tokens",        r#"scope = ["read", "write"]"#, "pool = 2", 50, "credential[1].pool", "must be 1"),
+    ("a budget without requests",       r#""300/60s""#, r#""0/60s""#, 41, "credential[0].api_budget", "is no budget"),
+    ("a refresh token to no use",       "pool = 4", r#"refresh_token = { file = "first.token" }"#, 40, "credential[0].refresh_token", r#"belongs to grant = "refresh_token""#),
+    ("a refresh token in the file",     r#"{ file = "first.token" }"#, r#""s3cr3t""#, 52, "credential[1].refresh_token", "secrets are not written here"),
+    ("a credential's name is taken",    r#"name = "sync""#, r#"name = "polling""#, 44, "credential[1].name", "is taken in line 35"),
+    // [[caller]]
+    ("no key",                          "key = { file = \"poller.key\" }\n", "\n", 54, "caller[0].key", "is missing"),
+    ("a credential that is not there",  r#"["polling", "sync"]"#, r#"["poling", "sync"]"#, 57, "caller[0].credentials[0]", r#"did you mean "polling"?"#),
+    ("a credential twice",              r#"["polling", "sync"]"#, r#"["sync", "sync"]"#, 57, "caller[0].credentials[1]", "is named twice"),
+    ("no credentials",                  r#"["polling", "sync"]"#, "[]", 57, "caller[0].credentials", "is empty"),
+    ("two callers with one key",        "credentials = [\"polling\", \"sync\"]\n", "credentials = [\"sync\"]\n[[caller]]\nname = \"b\"\nkey = { file = \"poller.key\" }\ncredentials = [\"sync\"]\n", 60, "caller[1].key", r#"is the key of caller "poller" too"#),
+    // The file
+    ("a secret in a dotted key",        "pool = 4", r#"extra.deep = "s3cr3t""#, 40, "credential[0].extra", "unknown key"),
+    ("a secret in a number's place",    r#"{ env = "CLIENT_SECRET" }"#, r#"["s3cr3t", { a = "s3cr3t" }]"#, 39, "credential[0].client_secret", "secrets are not written here"),
+    ("an unknown section",              "[admin]", "[administration]", 10, "administration", "unknown key; known here are gateway, admin"),
+    ("a section nearly right",          "[[caller]]", "[[callers]]", 54, "callers", "did you mean caller?"),
+    ("a key twice",                     "api_path = \"\"", "login_path = \"/b\"", 6, "", "is no TOML: duplicate key"),
+    ("a string without an end",         r#"client_secret = { env = "CLIENT_SECRET" }"#, r#"client_secret = "s3cr3t"#, 39, "", "is no TOML: "),
+];
+
+#[test]
+fn each_mistake_is_told_with_its_place() {
+    let folder = folder();
+    let mut failures = Vec::new();
+    for (title, good, bad, line, key, words) in BAD {
+        assert_eq!(GOOD.matches(good).count(), 1, "{title}: {good:?} must stand in GOOD once");
+        write(folder.path(), "bellwether.toml", &GOOD.replace(good, bad), 0o644);
+        let output = check(folder.path(), &[]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        let place = format!("bellwether.toml:{line}:");
+        let blamed = if key.is_empty() { words.to_string() } else { format!(" {key}: ") };
+        let found = told
+            .lines()
+            .any(|told| told.contains(&place) && told.contains(&blamed) && told.contains(words));
+        let secret = told.contains("s3cr3t");
+        if !found || secret || output.status.code() != Some(2) || !output.stdout.is_empty() {
+            let status = output.status;
+            failures.push(format!("{title}: want {place} {key}: {words}\n{status}\n{told}\n"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    let folder = folder();
+    for (title, good, bad, _, key, _) in BAD {
+        // Whatever had another name is no longer found by those who refer to it.
+        if key.ends_with("name") || good.starts_with('[') {
+            continue;
+        }
+        write(folder.path(), "bellwether.toml", &GOOD.replace(good, bad), 0o644);
+        let told = String::from_utf8(check(folder.path(), &[]).stderr).unwrap();
+        let count = told.lines().filter(|line| line.starts_with("bellwether.toml:")).count();
+        assert_eq!(count, 1, "{title}:\n{told}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_a_caret_under_each() {
+    let folder = folder();
+    let text = GOOD
+        .replace("pool = 4", "pool = 5000")
+        .replace(r#"{ env = "CLIENT_SECRET" }"#, r#""s3cr3t""#)
+        .replace(r#"hand_out = "real""#, r#"hand_out = "reel""#);
+    write(folder.path(), "bellwether.toml", &text, 0o644);
+    let told = String::from_utf8(check(folder.path(), &[]).stderr).unwrap();
+    let expected = r#"bellwether.toml:4:12: gateway.hand_out: "reel" is not known; did you mean "real"? Write "real" or "local"
+  |
+4 | hand_out = "reel"
+  |            ^^^^^^
+
+bellwether.toml:39:17: credential[0].client_secret: secrets are not written here; they come from { env = "NAME" } or { file = "PATH" }
+   |
+39 | client_secret = …
+   |                 ^
+
+bellwether.toml:40:8: credential[0].pool: must be a whole number from 1 to 1000
+   |
+40 | pool = 5000
+   |        ^^^^
+"#;
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_file_that_was_cut_off_anywhere_is_told_and_shows_no_secret() {
+    let folder = folder();
+    let path = folder.path().join("bellwether.toml");
+    let text = GOOD.replace(r#"{ env = "CLIENT_SECRET" }"#, r#""s3cr3t-é-s3cr3t""#);
+    let cuts = (0..text.len()).filter(|&cut| text.is_char_boundary(cut));
+    for cut in cuts {
+        fs::write(&path, &text[..cut]).unwrap();
+        let told = match Configuration::load(&path, &|_| None) {
+            Ok(configuration) => panic!("cut at {cut}: {configuration:?}"),
+            Err(error) => error.to_string(),
+        };
+        let place = format!("{}:", path.display());
+        assert!(told.starts_with(&place), "cut at {cut}: {told}");
+        assert!(!told.contains("s3c"), "cut at {cut}: {told}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_used_as_a_whole() {
+    let folder = folder();
+    #[rustfmt::skip]
+    let cases = [
+        // name,          mode,  text,          said
+        ("missing.toml",  None,                 "missing.toml: does not exist; create it or correct the path"),
+        ("directory",     None,                 "is no regular file"),
+        ("open.toml",     Some((0o646, GOOD)),  "can be written by everybody"),
+        ("empty.toml",    Some((0o644, "")),    "credential: is missing; add one under [[credential]]"),
+    ];
+    for (name, file, words) in cases {
+        if let Some((mode, text)) = file {
+            write(folder.path(), name, text, mode);
+        }
+        let output = check(folder.path(), &["--config", name]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}: {told}");
+        assert!(told.contains(words), "{name}: {told}");
+    }
+}
+
+/// A piece of `GOOD` and what may stand there as well.
+#[rustfmt::skip]
+const ALSO_GOOD: &[(&str, &str, &str)] = &[
+    ("as it stands",                   "[gateway]", "[gateway]"),
+    ("any free port, twice",           r#"listen = "127.0.0.1:8484""#, r#"listen = "[::1]:0""#),
+    ("a region by its domain",         r#""ap-southeast-2""#, r#""mypurecloud.com.au""#),
+    ("a preset on this machine",       r#"region = "ap-southeast-2""#, r#"token_endpoint = "http://127.0.0.1:9998/oauth/token""#),
+    ("no check of tokens",             r#""/me""#, "false"),
+    ("a scope in a string",            r#"["read", "write"]"#, r#""read write""#),
+    ("an audience twice",              r#""https://api.example.com""#, r#"["https://a.example.com", "https://b.example.com"]"#),
+    ("a readable secret, if allowed",  r#"{ file = "client.secret" }"#, r#"{ file = "readable.secret", allow_readable = true }"#),
+    ("a secret behind a link",         "client.secret", "link.secret"),
+    ("a store beside the state",       "[store]\nurl = \"sqlite:bellwether.db\"\nkey = { env = \"STORE_KEY\" }\n", ""),
+    ("a store URL from a variable",    r#""sqlite:bellwether.db""#, r#"{ env = "STORE_URL" }"#),
+    ("a public client",                "client_secret = { file = \"client.secret\" }\nclient_authentication = \"post\"", ""),
+    ("a rotation without a window",    "rotation = \"new-pair\"\nrotation_window = \"30s\"", "rotation = \"none\""),
+    ("a preset with a window",         "token_endpoint = \"http://127.0.0.1:9999/oauth/token\"\nresource_server = \"http://localhost:9999\"\nrotation = \"new-pair\"\nrotation_window = \"30s\"", "provider = \"xero\"\nrotation_window = \"20m\""),
+    ("hands out local tokens",         r#""real""#, r#""local""#),
+];
+
+#[test]
+fn good_configurations_pass() {
+    let folder = folder();
+    for (title, piece, other) in ALSO_GOOD {
+        assert_eq!(GOOD.matches(piece).count(), 1, "{title}: {piece:?} must stand in GOOD once");
+        write(folder.path(), "bellwether.toml", &GOOD.replace(piece, other), 0o644);
+        let output = check(folder.path(), &[]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{title}:\n{told}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        let expected = "bellwether.toml: good; 2 authorization servers, 2 credentials, 1 caller\n";
+        assert_eq!(said, expected, "{title}");
+    }
+}
+
+#[test]
+fn json_on_standard_output_and_nothing_else() {
+    let folder = folder();
+    write(folder.path(), "bellwether.toml", GOOD, 0o644);
+    let output = check(folder.path(), &["--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["ok"], true);
+    assert_eq!(told["credentials"], 2);
+    assert_eq!(told["errors"], serde_json::json!([]));
+
+    write(folder.path(), "bellwether.toml", &GOOD.replace("pool = 4", "pool = 0"), 0o644);
+    let output = check(folder.path(), &["--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = serde_json::json!({
+        "ok": false,
+        "file": "bellwether.toml",
+        "errors": [{
+            "file": "bellwether.toml",
+            "line": 40,
+            "column": 8,
+            "key": "credential[0].pool",
+            "message": "must be a whole number from 1 to 1000",
+        }],
+    });
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn paths_are_relative_to_the_file_and_the_file_is_searched_for() {
+    let folder = folder();
+    write(folder.path(), "bellwether.toml", GOOD, 0o644);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let named = folder.path().join("bellwether.toml");
+    let named = named.to_str().unwrap();
+
+    let by_flag = check(elsewhere.path(), &["--config", named]);
+    assert_eq!(by_flag.status.code(), Some(0), "{by_flag:?}");
+    let by_variable =
+        command(elsewhere.path(), &[]).env("BELLWETHER_CONFIG", named).output().unwrap();
+    assert_eq!(by_variable.status.code(), Some(0), "{by_variable:?}");
+    let nowhere = check(elsewhere.path(), &["--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&nowhere.stdout).unwrap();
+    assert_eq!(told["ok"], false);
+    let nowhere = check(elsewhere.path(), &[]);
+    let told = String::from_utf8(nowhere.stderr).unwrap();
+    assert_eq!(nowhere.status.code(), Some(2), "{told}");
+    assert!(told.contains("there is no configuration; write one to bellwether.toml"), "{told}");
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let folder = folder();
+    for arguments in [&["--secret", "s3cr3t"][..], &["--config"], &["bellwether.toml"]] {
+        let output = check(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+/// A directory with every file that the configurations name.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let large = "x".repeat(65 * 1024);
+    let certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n";
+    let operator = format!("\n  {OPERATOR_KEY}\n");
+    #[rustfmt::skip]
+    let files: [(&str, &[u8], u32); 14] = [
+        ("operator.key",          operator.as_bytes(),         0o600),
+        ("poller.key",            POLLER_KEY.as_bytes(),       0o640),
+        ("short.key",             b"short\n",                  0o600),
+        ("spaced.key",            b"a key of more than thirty-two characters", 0o600),
+        ("client.secret",         b"secret\n",                 0o400),
+        ("first.token",           b"token",                    0o600),
+        ("group-writable.secret", b"s3cr3t",                   0o620),
+        ("readable.secret",       b"s3cr3t",                   0o644),
+        ("large.secret",          large.as_bytes(),            0o600),
+        ("empty.secret",          b" \n",                      0o600),
+        ("two-lines.secret",      b"s3cr3t\ns3cr3t",           0o600),
+        ("binary.secret",         b"s3cr3t\xff",               0o600),
+        ("ca.pem",                certificate.as_bytes(),      0o644),
+        ("open.pem",              certificate.as_bytes(),      0o666),
+    ];
+    for (name, content, mode) in files {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::create_dir(folder.path().join("directory")).unwrap();
+    let (pipe, owner_reads) = (folder.path().join("pipe"), Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, pipe, FileType::Fifo, owner_reads, 0).unwrap();
+    std::os::unix::fs::symlink("client.secret", folder.path().join("link.secret")).unwrap();
+    folder
+}
+
+fn write(folder: &Path, name: &str, text: &str, mode: u32) {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn check(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder, arguments).output().unwrap()
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+    command
+        .arg("check")
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder)
+        .env("CLIENT_SECRET", "client-s3cr3t")
+        .env("STORE_KEY", "store-s3cr3t-store-s3cr3t-store-s3cr3t")
+        .env("STORE_URL", "sqlite:bellwether.db");
+    command
+}
