@@ -64,10 +64,7 @@ pub(crate) fn encode_basic(id: &str, secret: &Secret) -> Secret {
 /// # Errors
 /// When the scheme is another one, or what follows it is no pair.
 pub fn decode_basic(header: &str) -> Result<(String, Secret), InvalidBasic> {
-    let (scheme, encoded) = header
-        .trim()
-        .split_once(' ')
-        .ok_or(InvalidBasic::NotBasic)?;
+    let (scheme, encoded) = header.trim().split_once(' ').ok_or(InvalidBasic::NotBasic)?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(InvalidBasic::NotBasic);
     }
@@ -76,9 +73,7 @@ pub fn decode_basic(header: &str) -> Result<(String, Secret), InvalidBasic> {
     }
     let encoded = encoded.trim();
     let mut bytes = Zeroizing::new(vec![0; encoded.len()]);
-    let length = LENIENT
-        .decode_slice(encoded, &mut bytes)
-        .map_err(|_| InvalidBasic::Malformed)?;
+    let length = LENIENT.decode_slice(encoded, &mut bytes).map_err(|_| InvalidBasic::Malformed)?;
     let joined = std::str::from_utf8(&bytes[..length]).map_err(|_| InvalidBasic::Malformed)?;
     let (id, secret) = joined.split_once(':').ok_or(InvalidBasic::Malformed)?;
     let id = percent_decoded(id);

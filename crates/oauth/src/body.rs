@@ -46,21 +46,11 @@ impl<'a> Body<'a> {
         remark_on_content_type(message, kind, remarks);
         let tokens = ["access_token", "refresh_token", "id_token"]
             .iter()
-            .flat_map(|name| {
-                members
-                    .iter()
-                    .filter(|member| member.name.as_str() == *name)
-            })
+            .flat_map(|name| members.iter().filter(|member| member.name.as_str() == *name))
             .filter_map(|member| as_text(&member.value))
             .map(Secret::from)
             .collect();
-        Self {
-            kind,
-            too_long,
-            whole,
-            members,
-            tokens,
-        }
+        Self { kind, too_long, whole, members, tokens }
     }
 
     /// The last parameter of this name that `read` can make something of.
@@ -79,11 +69,8 @@ impl<'a> Body<'a> {
 
     /// The text `inner` of the object `outer`.
     pub(crate) fn nested_text(&self, outer: &str, inner: &str) -> Option<&str> {
-        self.members
-            .iter()
-            .rev()
-            .filter(|member| member.name.as_str() == outer)
-            .find_map(|member| match &member.value {
+        self.members.iter().rev().filter(|member| member.name.as_str() == outer).find_map(
+            |member| match &member.value {
                 Value::Object(members) => members
                     .iter()
                     .filter(|member| member.name.as_str() == inner)
@@ -94,7 +81,8 @@ impl<'a> Body<'a> {
                 | Value::Text(_)
                 | Value::List(_)
                 | Value::Other => None,
-            })
+            },
+        )
     }
 
     /// The whole body, for one that has no parameters.
@@ -115,22 +103,13 @@ impl<'a> Body<'a> {
             | Value::List(_)
             | Value::Other => None,
         });
-        let coded = || {
-            ["code", "errorCode", "error_code"]
-                .iter()
-                .any(|n| self.text(n).is_some())
-        };
+        let coded = || ["code", "errorCode", "error_code"].iter().any(|n| self.text(n).is_some());
         said.is_some() || (self.text("access_token").is_none() && coded())
     }
 
     /// What was sent and what came: no text may repeat either.
     pub(crate) fn known_secrets<'s>(&'s self, message: &Message<'s>) -> Vec<&'s Secret> {
-        message
-            .secrets
-            .iter()
-            .copied()
-            .chain(&self.tokens)
-            .collect()
+        message.secrets.iter().copied().chain(&self.tokens).collect()
     }
 }
 
@@ -184,10 +163,7 @@ fn json(text: &str, remarks: &mut Remarks) -> (Kind, Vec<Member>) {
             && let Some(found) = first_text(text, name)
         {
             let name = Zeroizing::new(name.to_owned());
-            members.push(Member {
-                name,
-                value: Value::Text(found),
-            });
+            members.push(Member { name, value: Value::Text(found) });
         }
         return (Kind::BrokenObject, members);
     }
@@ -195,10 +171,7 @@ fn json(text: &str, remarks: &mut Remarks) -> (Kind, Vec<Member>) {
         remarks.add(Remark::DeepJson);
         return (Kind::DeepObject, members);
     }
-    if !text[read.length..]
-        .trim_matches(['\0', ' ', '\t', '\r', '\n'])
-        .is_empty()
-    {
+    if !text[read.length..].trim_matches(['\0', ' ', '\t', '\r', '\n']).is_empty() {
         remarks.add(Remark::TrailingBytes);
     }
     (Kind::Object, members)
@@ -207,11 +180,7 @@ fn json(text: &str, remarks: &mut Remarks) -> (Kind, Vec<Member>) {
 /// A form, if it has a parameter that matters; the last value of one that was cut is not whole.
 fn form(text: &str, cut: bool) -> Option<Vec<Member>> {
     let text = text.trim_end();
-    let text = if cut {
-        text.rsplit_once('&').map_or("", |(before, _)| before)
-    } else {
-        text
-    };
+    let text = if cut { text.rsplit_once('&').map_or("", |(before, _)| before) } else { text };
     let members: Vec<Member> = parse(text.as_bytes())
         .map(|(name, value)| Member {
             name: Zeroizing::new(name.into_owned()),
@@ -219,17 +188,11 @@ fn form(text: &str, cut: bool) -> Option<Vec<Member>> {
         })
         .collect();
     let telling = ["access_token", "refresh_token", "error"];
-    members
-        .iter()
-        .any(|member| telling.contains(&member.name.as_str()))
-        .then_some(members)
+    members.iter().any(|member| telling.contains(&member.name.as_str())).then_some(members)
 }
 
 fn remark_on_content_type(message: &Message<'_>, kind: Kind, remarks: &mut Remarks) {
-    let media_type = message
-        .content_type
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let media_type = message.content_type.unwrap_or_default().to_ascii_lowercase();
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
     let fits = match kind {
         Kind::Object | Kind::BrokenObject | Kind::DeepObject => {

@@ -61,10 +61,7 @@ const KNOWN_CODES: [&str; 28] = [
 /// The code as it may be repeated: a known one, or a short plain one that is no secret.
 pub(crate) fn clean_code(code: &str, secrets: &[&Secret]) -> Option<Cow<'static, str>> {
     let code = code.trim();
-    if let Some(known) = KNOWN_CODES
-        .iter()
-        .find(|known| known.eq_ignore_ascii_case(code))
-    {
+    if let Some(known) = KNOWN_CODES.iter().find(|known| known.eq_ignore_ascii_case(code)) {
         return Some(Cow::Borrowed(known));
     }
     let unchanged = is_code(code) && clean_text(code, secrets).as_deref() == Some(code);
@@ -127,7 +124,10 @@ fn skip_escape(characters: &mut std::str::Chars<'_>) {
         Some(']' | 'P' | 'X' | '^' | '_') => {
             // A string that never ends would hide the rest, so it ends with the line too.
             let ends = |character| matches!(character, '\u{7}' | '\u{9c}' | '\u{1b}' | '\n');
-            let _ = characters.find(|&character| ends(character));
+            if characters.find(|&character| ends(character)) == Some('\u{1b}') {
+                // The backslash of ESC \, the usual terminator.
+                let _ = characters.next();
+            }
         }
         Some(_) | None => {}
     }
@@ -140,12 +140,8 @@ fn skip_control_sequence(characters: &mut std::str::Chars<'_>) {
 /// Marks each piece of a known secret, in any encoding and letter case.
 fn mark_known(text: &str, secrets: &[&Secret], blotted: &mut [bool]) {
     let lower = Zeroizing::new(text.to_ascii_lowercase());
-    let mut pieces: Vec<(&[u8], usize)> = lower
-        .as_bytes()
-        .windows(PIECE)
-        .enumerate()
-        .map(|(at, piece)| (piece, at))
-        .collect();
+    let mut pieces: Vec<(&[u8], usize)> =
+        lower.as_bytes().windows(PIECE).enumerate().map(|(at, piece)| (piece, at)).collect();
     pieces.sort_unstable();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         for form in encodings(secret.expose()) {
@@ -156,10 +152,7 @@ fn mark_known(text: &str, secrets: &[&Secret], blotted: &mut [bool]) {
             }
             for piece in form.as_bytes().windows(PIECE) {
                 let first = pieces.partition_point(|(other, _)| *other < piece);
-                for (_, at) in pieces[first..]
-                    .iter()
-                    .take_while(|(other, _)| *other == piece)
-                {
+                for (_, at) in pieces[first..].iter().take_while(|(other, _)| *other == piece) {
                     blotted[*at..*at + PIECE].fill(true);
                 }
             }
@@ -185,10 +178,7 @@ fn encodings(secret: &str) -> Vec<Zeroizing<String>> {
         let encoded = Zeroizing::new(STANDARD_NO_PAD.encode(&shifted));
         // Characters at either end depend on what stands beside the secret.
         let whole = (before * 8).div_ceil(6)..shifted.len() * 8 / 6;
-        if let Some(encoded) = encoded
-            .get(whole)
-            .filter(|encoded| encoded.len() >= PIECE / 2)
-        {
+        if let Some(encoded) = encoded.get(whole).filter(|encoded| encoded.len() >= PIECE / 2) {
             encodings.push(encoded.to_owned());
             encodings.push(encoded.replace('+', "-").replace('/', "_"));
         }
@@ -243,49 +233,31 @@ fn runs(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn is_scheme(run: &str) -> bool {
-    ["basic", "bearer", "dpop", "mac"]
-        .iter()
-        .any(|scheme| scheme.eq_ignore_ascii_case(run))
+    ["basic", "bearer", "dpop", "mac"].iter().any(|scheme| scheme.eq_ignore_ascii_case(run))
 }
 
 fn is_telling_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    [
-        "token",
-        "secret",
-        "password",
-        "assertion",
-        "code",
-        "key",
-        "authorization",
-    ]
-    .iter()
-    .any(|telling| name.ends_with(telling))
+    ["token", "secret", "password", "assertion", "code", "key", "authorization"]
+        .iter()
+        .any(|telling| name.ends_with(telling))
 }
 
 fn is_lower_case_word(run: &str) -> bool {
-    run.trim_end_matches('.')
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase())
+    run.trim_end_matches('.').bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 fn is_random(run: &str) -> bool {
     run.len() >= SHORTEST_SECRET
         && (run.starts_with("eyJ")
-            || !run
-                .split(|character: char| !character.is_ascii_alphanumeric())
-                .all(is_word))
+            || !run.split(|character: char| !character.is_ascii_alphanumeric()).all(is_word))
 }
 
 /// Whether people would write this piece: a word, a short number, or a code such as `AADSTS50196`.
 fn is_word(piece: &str) -> bool {
     let letters = piece.bytes().take_while(u8::is_ascii_alphabetic).count();
     let digits = piece.len() - letters;
-    if !piece
-        .bytes()
-        .skip(letters)
-        .all(|byte| byte.is_ascii_digit())
-    {
+    if !piece.bytes().skip(letters).all(|byte| byte.is_ascii_digit()) {
         return false;
     }
     if letters == 0 || digits > 0 {
@@ -296,10 +268,7 @@ fn is_word(piece: &str) -> bool {
         .windows(2)
         .filter(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase())
         .count();
-    let vowels = piece
-        .bytes()
-        .filter(|byte| b"aeiouyAEIOUY".contains(byte))
-        .count();
+    let vowels = piece.bytes().filter(|byte| b"aeiouyAEIOUY".contains(byte)).count();
     letters <= 24 && humps <= letters / 5 && (letters < 8 || vowels * 5 >= letters)
 }
 
@@ -332,4 +301,111 @@ fn write_out(text: &str, blotted: &[bool]) -> String {
     cleaned.truncate(MAX_DESCRIPTION);
     cleaned.truncate(cleaned.trim_end().len());
     cleaned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write_stays_readable() {
+        let texts = [
+            "client not found",
+            "authentication failed",
+            "The refresh token is invalid or expired",
+            "expired access/refresh token",
+            "Unknown or invalid refresh token.",
+            "rate limit exceeded; retry in 60 seconds",
+            "Global limit has been reached",
+            "AADSTS7000215: Invalid client secret provided.",
+            "Parameter grant_type must be client_credentials or authorization_code",
+            "Bearer authentication is required",
+            "refresh token: expired",
+            "see https://login.example.test/oauth/errors.html",
+            "org.springframework.security.oauth.InvalidTokenException",
+            "unsupported_grant_type at line 7 (code 1042)",
+        ];
+        for text in texts {
+            assert_eq!(clean_text(text, &[]).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_is_blotted_out() {
+        let cases = [
+            ("token 9f86d081884c7d659a2feaa0c55ad015 expired", "token [removed] expired"),
+            ("id 2f3a1b4c-5d6e-4f70-8a9b-0c1d2e3f4a5b", "id [removed]"),
+            ("eyJhbGciOiJub25lIn0.e30. is expired", "[removed] is expired"),
+            ("Basic QWxhZGRpbg==", "Basic [removed]"),
+            ("bearer: Abc123", "bearer: [removed]"),
+            ("client_secret=Abc1", "client_secret=[removed]"),
+            ("client_secret: 'hunter2'", "client_secret: '[removed]'"),
+            ("xkqzvwplmnrtbdfg", "[removed]"),
+            ("hGtRwQpLmNbVcXzAqWsE", "[removed]"),
+            ("123456789012", "[removed]"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(clean_text(text, &[]).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn known_secrets_are_blotted_out_however_plain() {
+        let plain = Secret::from("correct horse battery");
+        let short = Secret::from("abc");
+        let secrets = [&plain, &short];
+        let cases = [
+            ("no correct horse battery here", "no [removed] here"),
+            ("no correct+horse+battery here", "no [removed] here"),
+            ("no Correct Horse, no", "no [removed], no"),
+            ("no Y29ycmVjdCBob3JzZSBiYXR0ZXJ5 here", "no [removed] here"),
+            ("an abc of errors", "an [removed] of errors"),
+            ("abcabc", "[removed]"),
+            ("correct", "correct"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(clean_text(text, &secrets).as_deref(), Some(expected), "{text}");
+        }
+        assert!(holds_secret("read correct horse", &secrets));
+        assert!(!holds_secret("read write", &secrets));
+    }
+
+    #[test]
+    fn control_sequences_go_and_text_stays() {
+        let cases = [
+            ("a\u{1b}[31;1mb\u{1b}[0mc", "abc"),
+            ("a\u{1b}]0;title\u{7}b", "ab"),
+            ("a\u{1b}]8;;https://x.test\u{1b}\\b", "ab"),
+            ("a\r\nb\tc", "a b c"),
+            ("a\0b\u{7f}c\u{85}d", "abcd"),
+            ("a\u{202e}b\u{200b}c\u{feff}d", "abcd"),
+            ("say \"no\" \\o/", "say 'no' /o/"),
+            ("caf\u{e9}", "caf?"),
+            ("  a   b  ", "a b"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(clean_text(text, &[]).as_deref(), Some(expected), "{text:?}");
+        }
+        for nothing in ["", "   ", "\u{1b}[2J", "\0\0"] {
+            assert_eq!(clean_text(nothing, &[]), None, "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn codes() {
+        let secret = Secret::from("plain_secret");
+        let cases = [
+            ("invalid_grant", Some("invalid_grant")),
+            (" Invalid_Grant ", Some("invalid_grant")),
+            ("E0000047", Some("E0000047")),
+            ("bad_verification_code", Some("bad_verification_code")),
+            ("plain_secret", None),
+            ("9f86d081884c7d659a2feaa0c55ad015", None),
+            ("two words", None),
+            ("", None),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(clean_code(code, &[&secret]).as_deref(), expected, "{code}");
+        }
+    }
 }

@@ -150,9 +150,7 @@ impl TokenError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Throttled { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
-                Remedy::Retry {
-                    after: *retry_after,
-                }
+                Remedy::Retry { after: *retry_after }
             }
             Self::Unusable { .. } => Remedy::Retry { after: None },
             Self::InvalidGrant { .. } | Self::InteractionRequired { .. } => Remedy::Reauthorize,
@@ -307,3 +305,47 @@ impl fmt::Display for TokenError {
 }
 
 impl std::error::Error for TokenError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn details(code: Option<&str>, description: Option<&str>) -> Details {
+        Details::new(400, code, description, &[])
+    }
+
+    #[test]
+    fn each_error_says_what_happened_and_what_to_do() {
+        let cases = [
+            (
+                TokenError::InvalidClient {
+                    details: details(Some("invalid_client"), Some("client not found")),
+                },
+                "invalid_client (status 400): the authorization server refused the client: check \
+                 its id, its secret, how it authenticates, and that it belongs to this server and \
+                 is active; it said: client not found",
+            ),
+            (
+                TokenError::Throttled { retry_after: None, details: details(None, None) },
+                "throttled (status 400): too many token requests: wait, then ask again",
+            ),
+            (
+                TokenError::Unusable { why: "the body is empty", details: details(None, None) },
+                "unusable (status 400): the answer holds no usable access token: it is asked \
+                 again (the body is empty)",
+            ),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn details_cannot_be_made_unclean() {
+        let secret = Secret::from("a secret");
+        let details =
+            Details::new(400, Some("a secret"), Some("no \"a secret\"\n\u{1b}[2J"), &[&secret]);
+        assert_eq!(details.code(), None);
+        assert_eq!(details.description(), Some("no '[removed]'"));
+    }
+}

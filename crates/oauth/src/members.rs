@@ -43,20 +43,10 @@ pub(crate) struct Object {
 
 /// Reads the object that `text` begins with.
 pub(crate) fn object(text: &str) -> Object {
-    let mut scanner = Scanner {
-        text,
-        at: 0,
-        depth: 0,
-        too_deep: false,
-    };
+    let mut scanner = Scanner { text, at: 0, depth: 0, too_deep: false };
     let mut members = Vec::new();
     let whole = scanner.members(&mut members).is_some();
-    Object {
-        members,
-        length: scanner.at,
-        whole,
-        too_deep: scanner.too_deep,
-    }
+    Object { members, length: scanner.at, whole, too_deep: scanner.too_deep }
 }
 
 /// The first text after a `"name":` in `text`, wherever that stands: the last resort when an object
@@ -65,12 +55,7 @@ pub(crate) fn first_text(text: &str, name: &str) -> Option<Zeroizing<String>> {
     text.match_indices(name).find_map(|(at, _)| {
         let rest = text[at + name.len()..].strip_prefix('"')?;
         text[..at].ends_with('"').then_some(())?;
-        let mut scanner = Scanner {
-            text: rest,
-            at: 0,
-            depth: 0,
-            too_deep: false,
-        };
+        let mut scanner = Scanner { text: rest, at: 0, depth: 0, too_deep: false };
         scanner.take(b':')?;
         scanner.space();
         scanner.string()
@@ -110,10 +95,7 @@ impl Scanner<'_> {
             }
             let name = self.string()?;
             self.take(b':')?;
-            members.push(Member {
-                name,
-                value: self.value()?,
-            });
+            members.push(Member { name, value: self.value()? });
             if self.take(b',').is_none() {
                 return self.take(b'}');
             }
@@ -266,14 +248,170 @@ fn unescape_unicode(escape: &str) -> (char, usize) {
     let Some(first) = unit(1) else {
         return (char::REPLACEMENT_CHARACTER, 1);
     };
-    let second = if escape.get(5..7) == Some("\\u") {
-        unit(7)
-    } else {
-        None
-    };
+    let second = if escape.get(5..7) == Some("\\u") { unit(7) } else { None };
     let pair = [first, second.unwrap_or(0)];
     match char::decode_utf16(pair).next() {
         Some(Ok(character)) => (character, if character.len_utf16() == 2 { 11 } else { 5 }),
         Some(Err(_)) | None => (char::REPLACEMENT_CHARACTER, 5),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The members as one line, so that a table shows them.
+    fn shown(value: &Value) -> String {
+        match value {
+            Value::Null => "null".to_owned(),
+            Value::Boolean(boolean) => boolean.to_string(),
+            Value::Number(spelled) => spelled.clone(),
+            Value::Text(text) => format!("{:?}", text.as_str()),
+            Value::List(values) => {
+                format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(","))
+            }
+            Value::Object(members) => shown_members(members),
+            Value::Other => "other".to_owned(),
+        }
+    }
+
+    fn shown_members(members: &[Member]) -> String {
+        let shown = members
+            .iter()
+            .map(|member| format!("{:?}:{}", member.name.as_str(), shown(&member.value)));
+        format!("{{{}}}", shown.collect::<Vec<_>>().join(","))
+    }
+
+    #[test]
+    fn whole_objects() {
+        let cases = [
+            ("{}", "{}"),
+            (r#" { "a" : 1 , "b" : [ true , null ] } "#, r#"{"a":1,"b":[true,null]}"#),
+            (r#"{"a":1,"a":2}"#, r#"{"a":1,"a":2}"#),
+            (r#"{"a":{"b":{"c":"d"}}}"#, r#"{"a":{"b":{"c":"d"}}}"#),
+            (r#"{"a":-1.5e+3,"b":1e400,"c":NaN}"#, r#"{"a":-1.5e+3,"b":1e400,"c":NaN}"#),
+            (r#"{"a":undefined,"b":False}"#, r#"{"a":other,"b":other}"#),
+            (r#"{"a":[1,],}"#, r#"{"a":[1]}"#),
+            (r#"{"\u0061\n":"\"\\\/\b\f\r\t"}"#, r#"{"a\n":"\"\\/\u{8}\u{c}\r\t"}"#),
+            (r#"{"a":"\u00e9\ud83d\ude00é"}"#, r#"{"a":"é😀é"}"#),
+            (r#"{"a":"\ud83dx\ude00\q\u12"}"#, "{\"a\":\"\u{fffd}x\u{fffd}\u{fffd}\u{fffd}12\"}"),
+            (r#"{"a":"\ud83d\u0041"}"#, "{\"a\":\"\u{fffd}A\"}"),
+            ("{\"a\":\"x\ny\"}", r#"{"a":"x\ny"}"#),
+        ];
+        for (text, expected) in cases {
+            let read = object(text);
+            assert!(read.whole, "{text}");
+            assert_eq!(shown_members(&read.members), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_objects_give_what_came_before() {
+        let cases = [
+            ("", "{}"),
+            ("{", "{}"),
+            (r#"{"a":1"#, "{}"),
+            (r#"{"a":1,"#, r#"{"a":1}"#),
+            (r#"{"a":"b","c"#, r#"{"a":"b"}"#),
+            (r#"{"a":"b","c":"#, r#"{"a":"b"}"#),
+            (r#"{"a":"b","c":"d"#, r#"{"a":"b"}"#),
+            (r#"{"a":"b","c":"d\"#, r#"{"a":"b"}"#),
+            (r#"{"a":"b","c":{"d":1}"#, r#"{"a":"b","c":{"d":1}}"#),
+            (r#"{"a":"b" "c":"d"}"#, r#"{"a":"b"}"#),
+            (r#"{"a":"b",c:"d"}"#, r#"{"a":"b"}"#),
+            (r#"{"a":"b","c":,"d":1}"#, r#"{"a":"b"}"#),
+            (r#"{"a":"b","c":[1}"#, r#"{"a":"b"}"#),
+        ];
+        for (text, expected) in cases {
+            let read = object(text);
+            assert!(!read.whole, "{text}");
+            assert_eq!(shown_members(&read.members), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_text_of_a_name_is_found_in_rubbish() {
+        let cases = [
+            (r#"}}"name":"x""#, Some("x")),
+            (r#""name" : "x","name":"y""#, Some("x")),
+            (r#""name":1,"name":"y""#, Some("y")),
+            (r#""name":"cut"#, None),
+            (r#"\"name\":\"quoted\""#, None),
+            (r#"name:"x""#, None),
+            (r#""other_name":"x""#, None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let found = first_text(text, "name");
+            assert_eq!(found.as_ref().map(|text| text.as_str()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_and_what_is_behind_is_read() {
+        for (depth, too_deep) in [(1, false), (15, false), (16, true), (20_000, true)] {
+            let text = format!(r#"{{"a":{}"]["{},"b":1}}"#, "[".repeat(depth), "]".repeat(depth));
+            let read = object(&text);
+            assert!(read.whole, "{depth}");
+            assert_eq!(read.too_deep, too_deep, "{depth}");
+            assert_eq!(read.members.len(), 2, "{depth}");
+        }
+    }
+
+    /// The same as another parser makes of it; numbers as they are spelled.
+    fn from_json(value: &serde_json::Value) -> Value {
+        match value {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(boolean) => Value::Boolean(*boolean),
+            serde_json::Value::Number(number) => Value::Number(number.to_string()),
+            serde_json::Value::String(text) => Value::Text(Zeroizing::new(text.clone())),
+            serde_json::Value::Array(values) => Value::List(values.iter().map(from_json).collect()),
+            serde_json::Value::Object(members) => Value::Object(
+                members
+                    .iter()
+                    .map(|(name, value)| Member {
+                        name: Zeroizing::new(name.clone()),
+                        value: from_json(value),
+                    })
+                    .collect(),
+            ),
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(6, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| members.into_iter().collect::<serde_json::Value>()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_json_is_read_as_another_parser_reads_it(value in json(), indented in any::<bool>()) {
+            let value = serde_json::json!({ "member": value });
+            let text = if indented { format!("{value:#}") } else { value.to_string() };
+            let read = object(&text);
+            prop_assert!(read.whole);
+            prop_assert_eq!(read.length, text.len());
+            prop_assert!(Value::Object(read.members) == from_json(&value), "{}", text);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[\\[\\]{}:,\"\\\\ua0-9ntd\\-é ]{0,60}") {
+            let _ = object(&format!("{{{text}"));
+            let _ = first_text(&text, "a");
+        }
     }
 }

@@ -3,7 +3,11 @@
 //! In this order: a redirect; too many requests, in whatever disguise; a server that is broken or
 //! overloaded, whatever its body says; a code; words where there is no code; and last the status
 //! alone. A 403 without a code comes from something in front of the server (a firewall's page) and
-//! may pass; other 4xx without a code mean that this is not the place to ask.
+//! may pass; so may an error that was cut short before its code. Other 4xx without a code mean that
+//! this is not the place to ask.
+//!
+//! What stops a credential for good must be said by the server itself: a page that happens to hold
+//! the words can make us wait, never give up.
 
 use zeroize::Zeroizing;
 
@@ -59,21 +63,19 @@ pub(crate) fn refusal(message: &Message<'_>, body: &Body<'_>, remarks: &mut Rema
     let status = message.status;
 
     if matches!(status, 300..=399) {
+        if !message.location {
+            remarks.add(Remark::RedirectToNowhere);
+        }
         return TokenError::Redirected { details };
     }
-    if status == 429 || (matches!(status, 200..=499) && said.has_any(&THROTTLED)) {
-        return TokenError::Throttled {
-            retry_after,
-            details,
-        };
+    let may_disguise = matches!(status, 200..=299 | 400..=403 | 409 | 422);
+    if status == 429 || (may_disguise && said.has_any(&THROTTLED)) {
+        return TokenError::Throttled { retry_after, details };
     }
     if !matches!(status, 200..=499) || matches!(status, 408 | 425) {
-        return TokenError::Unavailable {
-            retry_after,
-            details,
-        };
+        return TokenError::Unavailable { retry_after, details };
     }
-    match said.code.unwrap_or_default().to_ascii_lowercase().as_str() {
+    match said.code.unwrap_or_default().trim().to_ascii_lowercase().as_str() {
         "invalid_client" | "invalid_client_id" => return TokenError::InvalidClient { details },
         "invalid_grant" | "invalid_code" | "expired_token" => {
             return TokenError::InvalidGrant { details };
@@ -87,23 +89,18 @@ pub(crate) fn refusal(message: &Message<'_>, body: &Body<'_>, remarks: &mut Rema
             return TokenError::InteractionRequired { details };
         }
         "server_error" | "temporarily_unavailable" => {
-            return TokenError::Unavailable {
-                retry_after,
-                details,
-            };
+            return TokenError::Unavailable { retry_after, details };
         }
         _ => {}
     }
-    if said.refuses_refresh_token() {
+    if !said.is_page && said.refuses_refresh_token() {
         return TokenError::InvalidGrant { details };
     }
     match (status, said.code) {
+        (_, None) if message.truncated => TokenError::Unavailable { retry_after, details },
         (401, _) => TokenError::InvalidClient { details },
         // Conflict, misdirected, locked, and a proxy whose client went away.
-        (403 | 409 | 421 | 423 | 499, None) => TokenError::Unavailable {
-            retry_after,
-            details,
-        },
+        (403 | 409 | 421 | 423 | 499, None) => TokenError::Unavailable { retry_after, details },
         _ => TokenError::OtherCode { details },
     }
 }
@@ -112,6 +109,8 @@ pub(crate) fn refusal(message: &Message<'_>, body: &Body<'_>, remarks: &mut Rema
 struct Said<'a> {
     code: Option<&'a str>,
     description: Option<&'a str>,
+    /// Whether it came without parameters, as a page or as plain words.
+    is_page: bool,
     /// Everything said, in lower case and with spaces for underscores.
     words: Zeroizing<String>,
 }
@@ -145,15 +144,9 @@ impl<'a> Said<'a> {
             .flatten()
             .find(|text| !text.trim().is_empty());
         // A page is searched for words but never repeated.
-        let page = matches!(body.kind, Kind::Markup | Kind::Other).then(|| body.plain());
-        let texts = [
-            code,
-            error,
-            description,
-            body.text("message"),
-            body.text("status"),
-            page,
-        ];
+        let is_page = matches!(body.kind, Kind::Markup | Kind::Other);
+        let page = is_page.then(|| body.plain());
+        let texts = [code, error, description, body.text("message"), body.text("status"), page];
         let mut words = Zeroizing::new(String::with_capacity(texts.len() * (MAX_SEARCH + 1)));
         for text in texts.into_iter().flatten() {
             let end = text.floor_char_boundary(MAX_SEARCH);
@@ -165,11 +158,7 @@ impl<'a> Said<'a> {
             }
             words.push('\n');
         }
-        Self {
-            code,
-            description,
-            words,
-        }
+        Self { code, description, is_page, words }
     }
 
     fn has_any(&self, phrases: &[&str]) -> bool {
@@ -179,6 +168,7 @@ impl<'a> Said<'a> {
     /// "The refresh token is invalid or expired" under a code that no RFC knows.
     fn refuses_refresh_token(&self) -> bool {
         self.has_any(&["refresh token", "refreshtoken"])
+            && !self.has_any(&["grant type"])
             && self.has_any(&[
                 "invalid",
                 "expired",
@@ -195,10 +185,7 @@ impl<'a> Said<'a> {
 fn parameter<'a>(challenge: &'a str, name: &str) -> Option<&'a str> {
     challenge.match_indices(name).find_map(|(at, _)| {
         let begins = challenge[..at].ends_with([' ', ',', '\t']);
-        let quoted = challenge[at + name.len()..]
-            .trim_start()
-            .strip_prefix('=')?
-            .trim_start();
+        let quoted = challenge[at + name.len()..].trim_start().strip_prefix('=')?.trim_start();
         let value = quoted.strip_prefix('"')?.split('"').next()?;
         (begins && !value.is_empty()).then_some(value)
     })

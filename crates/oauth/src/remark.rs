@@ -29,6 +29,8 @@ pub enum Remark {
     DuplicateParameter,
     /// A success status with an error in the body.
     ErrorUnderSuccess,
+    /// A redirect without a `Location`.
+    RedirectToNowhere,
     /// An error with tokens beside it; the access token is not used.
     TokenUnderError,
     /// The error code is not one that could be repeated.
@@ -67,6 +69,7 @@ impl Remark {
             Self::CutShort => "the connection ended before the body did",
             Self::DuplicateParameter => "a parameter is there more than once",
             Self::ErrorUnderSuccess => "an error came with a success status",
+            Self::RedirectToNowhere => "the redirect names no address",
             Self::TokenUnderError => "an error came with tokens beside it",
             Self::CodeUnreadable => "the error code cannot be repeated",
             Self::TokenTypeMissing => "token_type is missing and taken for Bearer",

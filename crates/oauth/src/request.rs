@@ -55,23 +55,14 @@ pub struct EncodedRequest {
 impl TokenRequest {
     /// A request with this grant, no scope and no further parameters.
     pub fn new(grant: Grant) -> Self {
-        Self {
-            grant,
-            scope: Scope::default(),
-            parameters: Vec::new(),
-        }
+        Self { grant, scope: Scope::default(), parameters: Vec::new() }
     }
 
     /// Whether `name` is set by the grant, the scope or the client, and so is never taken from
     /// [`parameters`](Self::parameters): a parameter sent twice is an error (RFC 6749 §3.2).
     pub fn is_reserved(name: &str) -> bool {
-        const RESERVED: [&str; 5] = [
-            "client_id",
-            "client_secret",
-            "grant_type",
-            "refresh_token",
-            "scope",
-        ];
+        const RESERVED: [&str; 5] =
+            ["client_id", "client_secret", "grant_type", "refresh_token", "scope"];
         RESERVED.contains(&name)
     }
 
@@ -88,10 +79,7 @@ impl TokenRequest {
         if !self.scope.is_empty() {
             form.push(("scope", self.scope.as_str()));
         }
-        let further = self
-            .parameters
-            .iter()
-            .filter(|(name, _)| !Self::is_reserved(name));
+        let further = self.parameters.iter().filter(|(name, _)| !Self::is_reserved(name));
         form.extend(further.map(|(name, value)| (name.as_str(), value.as_str())));
         form
     }
@@ -112,19 +100,13 @@ impl TokenRequest {
                 None
             }
         };
-        EncodedRequest {
-            authorization,
-            body: encode_form(&form),
-        }
+        EncodedRequest { authorization, body: encode_form(&form) }
     }
 }
 
 fn encode_form(form: &[(&str, &str)]) -> Secret {
     // Three bytes for one at most, so the buffer never grows and leaves a copy behind.
-    let room = form
-        .iter()
-        .map(|(name, value)| 3 * (name.len() + value.len()) + 2)
-        .sum();
+    let room = form.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
     let mut body = Zeroizing::new(String::with_capacity(room));
     for (name, value) in form {
         if !body.is_empty() {
@@ -140,11 +122,7 @@ fn encode_form(form: &[(&str, &str)]) -> Secret {
 /// Names the further parameters without their values: a vendor's own may be secret.
 impl fmt::Debug for TokenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self
-            .parameters
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let names: Vec<&str> = self.parameters.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("TokenRequest")
             .field("grant", &self.grant)
             .field("scope", &self.scope)
@@ -158,10 +136,7 @@ mod tests {
     use super::*;
 
     fn client(authentication: ClientAuthentication) -> Client {
-        Client {
-            id: "the client".to_owned(),
-            authentication,
-        }
+        Client { id: "the client".to_owned(), authentication }
     }
 
     fn request() -> TokenRequest {
@@ -190,18 +165,11 @@ mod tests {
                 None,
                 format!("{FORM}&client_id=the+client&client_secret=s%3A1"),
             ),
-            (
-                ClientAuthentication::None,
-                None,
-                format!("{FORM}&client_id=the+client"),
-            ),
+            (ClientAuthentication::None, None, format!("{FORM}&client_id=the+client")),
         ];
         for (authentication, authorization, body) in cases {
             let encoded = request().encode(&client(authentication.clone()));
-            assert_eq!(
-                encoded.authorization.as_ref().map(Secret::expose),
-                authorization
-            );
+            assert_eq!(encoded.authorization.as_ref().map(Secret::expose), authorization);
             assert_eq!(encoded.body.expose(), body, "{authentication:?}");
         }
     }
@@ -216,28 +184,18 @@ mod tests {
     #[test]
     fn further_parameters_cannot_speak_for_the_client() {
         let mut request = TokenRequest::new(Grant::ClientCredentials);
-        for name in [
-            "grant_type",
-            "scope",
-            "client_id",
-            "client_secret",
-            "refresh_token",
-            "audience",
-        ] {
+        for name in
+            ["grant_type", "scope", "client_id", "client_secret", "refresh_token", "audience"]
+        {
             request.parameters.push((name.to_owned(), "x".to_owned()));
         }
-        assert_eq!(
-            request.form(),
-            [("grant_type", "client_credentials"), ("audience", "x")]
-        );
+        assert_eq!(request.form(), [("grant_type", "client_credentials"), ("audience", "x")]);
     }
 
     #[test]
     fn debug_shows_no_secret() {
         let mut request = request();
-        request
-            .parameters
-            .push(("assertion".to_owned(), "CANARY".to_owned()));
+        request.parameters.push(("assertion".to_owned(), "CANARY".to_owned()));
         request.grant = Grant::RefreshToken("CANARY".into());
         let client = client(ClientAuthentication::Post("CANARY".into()));
         let shown = format!("{request:?} {client:?} {:?}", request.encode(&client));

@@ -122,11 +122,7 @@ pub fn read(message: &Message<'_>) -> Reading {
     if outcome.is_err() && refresh_token.is_some() {
         remarks.add(Remark::RefreshTokenSaved);
     }
-    Reading {
-        outcome,
-        refresh_token,
-        remarks: remarks.into_vec(),
-    }
+    Reading { outcome, refresh_token, remarks: remarks.into_vec() }
 }
 
 fn outcome(
@@ -204,10 +200,7 @@ fn expires_in(body: &Body, remarks: &mut Remarks) -> Option<Duration> {
             Value::Boolean(_) | Value::List(_) | Value::Object(_) | Value::Other => "",
         };
         there = true;
-        let seconds = spelled
-            .parse::<f64>()
-            .ok()
-            .filter(|seconds| seconds.is_finite())?;
+        let seconds = spelled.parse::<f64>().ok().filter(|seconds| seconds.is_finite())?;
         odd = spelled.bytes().any(|byte| !byte.is_ascii_digit())
             || (matches!(value, Value::Text(_)) && body.kind != Kind::Form);
         Some(seconds.trunc())

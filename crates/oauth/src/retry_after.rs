@@ -34,12 +34,7 @@ fn seconds(value: &str) -> Option<u64> {
         return None;
     }
     let part = u64::from(fraction.bytes().any(|digit| digit != b'0'));
-    Some(
-        whole
-            .parse::<u64>()
-            .unwrap_or(u64::MAX)
-            .saturating_add(part),
-    )
+    Some(whole.parse::<u64>().unwrap_or(u64::MAX).saturating_add(part))
 }
 
 fn unix_seconds(date: &str) -> Option<u64> {

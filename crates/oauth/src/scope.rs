@@ -57,8 +57,7 @@ impl Scope {
     /// Whether `wider` names every token of this scope.
     pub fn is_subset_of(&self, wider: &Self) -> bool {
         let mut candidates = wider.tokens();
-        self.tokens()
-            .all(|token| candidates.any(|candidate| candidate == token))
+        self.tokens().all(|token| candidates.any(|candidate| candidate == token))
     }
 }
 
@@ -109,10 +108,7 @@ mod tests {
             ("a b a", "a b"),
             (" b  a ", "a b"),
             ("A a", "A a"),
-            (
-                "https://example.test/.default",
-                "https://example.test/.default",
-            ),
+            ("https://example.test/.default", "https://example.test/.default"),
         ];
         for (text, expected) in cases {
             assert_eq!(scope(text).as_str(), expected, "{text:?}");
@@ -121,16 +117,10 @@ mod tests {
 
     #[test]
     fn characters_outside_the_grammar_are_refused() {
-        for text in [
-            "a\tb", "a\nb", "\"a\"", "a\\b", "é", "a\u{0}", "a\u{7f}", "a\u{a0}b",
-        ] {
+        for text in ["a\tb", "a\nb", "\"a\"", "a\\b", "é", "a\u{0}", "a\u{7f}", "a\u{a0}b"] {
             assert_eq!(Scope::parse(text), Err(InvalidScope), "{text:?}");
         }
-        assert_eq!(
-            Scope::from_tokens(["a b"]),
-            Err(InvalidScope),
-            "two tokens passed as one"
-        );
+        assert_eq!(Scope::from_tokens(["a b"]), Err(InvalidScope), "two tokens passed as one");
         assert_eq!(Scope::from_tokens([""]), Err(InvalidScope));
     }
 

@@ -64,11 +64,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_byte() {
-        let shown = format!(
-            "{:?} {:#?}",
-            Secret::new("s3cr3t"),
-            Some(Secret::new("s3cr3t"))
-        );
+        let shown = format!("{:?} {:#?}", Secret::new("s3cr3t"), Some(Secret::new("s3cr3t")));
         assert!(!shown.contains("s3cr3t"), "{shown}");
     }
 
