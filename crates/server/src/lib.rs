@@ -1,1 +1,106 @@
 //! The two listeners: gateway for callers, admin for operators.
+//!
+//! The gateway is a file for each surface: [`token_endpoint`](self) and `revocation` for OAuth clients,
+//! `rest` for callers that know us, `resource_server` for the API behind. Who a caller is, is decided
+//! in three places and nowhere else: `callers` (configured, by key), `clients` (their own client,
+//! verified by the authorization server) and `passes` (tokens that were handed out here).
+//!
+//! There is no token in anything the admin listener answers.
+
+mod admin;
+mod answer;
+mod callers;
+mod clients;
+mod dashboard;
+mod forward;
+mod gateway;
+mod host;
+mod listen;
+mod metrics;
+mod passes;
+mod resource_server;
+mod rest;
+mod revocation;
+mod settings;
+mod token_endpoint;
+mod token_request;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_broker::News;
+use http::Request;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use admin::{Admin, CredentialView};
+pub use gateway::{Configured, Gateway};
+pub use listen::bind;
+pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vendor};
+
+use answer::Answer;
+use listen::Service;
+
+/// Both listeners, running.
+#[derive(Debug)]
+pub struct Running {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Serves both until [`Running::stop`].
+    pub fn start(
+        gateway: Arc<Gateway>,
+        gateway_listener: TcpListener,
+        admin: Admin,
+        admin_listener: TcpListener,
+        drain: Duration,
+    ) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
+        let gateway = listen::serve(gateway_listener, gateway, stopped.clone(), drain);
+        let admin = listen::serve(admin_listener, Arc::new(admin), stopped, drain);
+        Self { stop, tasks: vec![tokio::spawn(gateway), tokio::spawn(admin), news] }
+    }
+
+    /// Accepts nothing more and lets what is under way finish, within the time to drain.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a listener ended badly");
+            }
+        }
+    }
+}
+
+async fn forget_unused(gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
+    let mut news = gateway.broker.news();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            said = news.recv() => match said {
+                Ok(News::Forgotten { name }) => gateway.forget(&name),
+                Ok(News::Status { .. }) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            },
+        }
+    }
+}
+
+impl Service for Gateway {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        Self::answer(&self, request).await
+    }
+}
+
+impl Service for Admin {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        Self::answer(self, request).await
+    }
+}

@@ -1,0 +1,276 @@
+//! The admin listener: what operators, probes and scrapers see. Never a token.
+
+use std::sync::Arc;
+
+use bellwether_broker::lifecycle::{State, Timestamp, UnixTime};
+use bellwether_broker::oauth::Secret;
+use bellwether_broker::store::{Clock, Stamp};
+use bellwether_broker::{Handle, News};
+use futures_util::stream;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use serde::Serialize;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::answer::{Answer, Refusal, json, streamed, text, without_body};
+use crate::dashboard;
+use crate::gateway::{Gateway, bearer};
+use crate::host::Hosts;
+use crate::metrics;
+use crate::rest::is_json;
+use crate::settings::AdminSettings;
+
+/// What operators talk to.
+#[derive(Debug)]
+pub struct Admin {
+    gateway: Arc<Gateway>,
+    settings: AdminSettings,
+    hosts: Hosts,
+    /// What `/` shows beside the credentials.
+    version: &'static str,
+}
+
+/// A credential as `/v1/credentials` shows it.
+#[derive(Debug, Serialize)]
+pub struct CredentialView {
+    /// Its name.
+    pub name: String,
+    /// One of the public contract's states.
+    pub state: &'static str,
+    /// What led to it.
+    pub why: String,
+    /// When it began, in Unix seconds.
+    pub since: f64,
+    /// What comes next.
+    pub next_action: &'static str,
+    /// When, in Unix seconds.
+    pub next_at: Option<f64>,
+    /// Goes up by one with each accepted token response.
+    pub generation: u64,
+    /// Tokens held now, of how many.
+    pub held: usize,
+    /// Size of the pool.
+    pub pool: usize,
+    /// When the first held token ends, in Unix seconds.
+    pub expires_at: Option<f64>,
+    /// API requests that could be sent now.
+    pub budget_left: Option<u64>,
+    /// Token requests sent since the start.
+    pub token_requests: u64,
+    /// Failures since the start.
+    pub failures: u64,
+}
+
+#[derive(Serialize)]
+struct Credentials {
+    credentials: Vec<CredentialView>,
+}
+
+impl Admin {
+    /// Beside a gateway. `listen` is where it will listen.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        settings: AdminSettings,
+        listen: std::net::SocketAddr,
+    ) -> Self {
+        let hosts = Hosts::new(listen, &settings.hosts);
+        Self { gateway, settings, hosts, version: env!("CARGO_PKG_VERSION") }
+    }
+
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        if !self.hosts.allow(request.headers(), request.uri()) {
+            return Refusal::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                "the Host is not one of this listener's; add it to [admin] hosts",
+            )
+            .into();
+        }
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
+        let answer = match (&method, path.as_str()) {
+            (&Method::GET | &Method::HEAD, path) => self.read(path),
+            (&Method::POST, path) => match self.change(path, request).await {
+                Ok(answer) => answer,
+                Err(refusal) => refusal.into(),
+            },
+            _ => Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "read with GET, change with POST",
+            )
+            .into(),
+        };
+        if method == Method::HEAD { without_body(answer) } else { answer }
+    }
+
+    fn read(&self, path: &str) -> Answer {
+        match path {
+            "/" | "/dashboard.css" | "/dashboard.js" => dashboard::file(path),
+            "/healthz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
+            "/readyz" => self.ready(),
+            "/metrics" => {
+                metrics::answer(&self.gateway.handles(), self.clock().now(), self.version)
+            }
+            "/v1/credentials" => json(StatusCode::OK, &Credentials { credentials: self.views() }),
+            "/v1/events" => self.events(),
+            _ => Refusal::not_found().into(),
+        }
+    }
+
+    /// Ready while every credential has a token, or nothing stands in the way of its first.
+    fn ready(&self) -> Answer {
+        let stuck = |handle: &Handle| {
+            let holds = handle.held().iter().flatten().next().is_some();
+            let configured =
+                handle.settings().demand == bellwether_broker::lifecycle::Demand::Always;
+            configured && !holds
+        };
+        let waiting: Vec<String> = self
+            .gateway
+            .handles()
+            .iter()
+            .filter(|handle| stuck(handle))
+            .map(Handle::name)
+            .collect();
+        let kind = "text/plain; charset=utf-8";
+        if waiting.is_empty() {
+            text(StatusCode::OK, kind, "ready\n")
+        } else {
+            let body = format!("no token yet: {}\n", waiting.join(", "));
+            text(StatusCode::SERVICE_UNAVAILABLE, kind, body)
+        }
+    }
+
+    async fn change(&self, path: &str, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        let name = path
+            .strip_prefix("/v1/credentials/")
+            .and_then(|rest| rest.strip_suffix("/renew"))
+            .ok_or_else(Refusal::not_found)?;
+        self.authorize(request.headers())?;
+        if !is_json(request.headers()) {
+            return Err(Refusal::invalid_request("the body must be application/json"));
+        }
+        let body = Limited::new(request.into_body(), 1024).collect().await;
+        let body = body.map_err(|_| Refusal::invalid_request("the body is larger than 1 KiB"))?;
+        let _: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&body.to_bytes())
+                .map_err(|_| Refusal::invalid_request("the body must be a JSON object"))?;
+        let handles = self.gateway.handles();
+        let handle = handles.iter().find(|handle| handle.name() == name);
+        let handle = handle.ok_or_else(Refusal::not_found)?;
+        handle.renew();
+        Ok(json(StatusCode::ACCEPTED, &self.view(handle)))
+    }
+
+    fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let key: &Secret = self.settings.key.as_ref().ok_or_else(|| {
+            Refusal::new(
+                StatusCode::FORBIDDEN,
+                "no_operator_key",
+                "nothing can be changed here: configure [admin] key",
+            )
+        })?;
+        match bearer(headers) {
+            Some(shown) if shown == *key => Ok(()),
+            _ => Err(Refusal::unauthorized()),
+        }
+    }
+
+    fn views(&self) -> Vec<CredentialView> {
+        self.gateway.handles().iter().map(|handle| self.view(handle)).collect()
+    }
+
+    fn view(&self, handle: &Handle) -> CredentialView {
+        let clock = self.clock();
+        let wall = |at: Timestamp| seconds(Stamp::new(at, clock).wall());
+        let status = handle.status();
+        let held = handle.held();
+        let ends = held.iter().flatten().filter(|held| held.lifetime.is_some());
+        let first_end = ends.map(|held| held.expires_at()).min();
+        let count = |counter: &std::sync::atomic::AtomicU64| {
+            counter.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        let counters = handle.counters();
+        CredentialView {
+            name: handle.name(),
+            state: status.state.as_str(),
+            why: why(handle),
+            since: wall(status.since),
+            next_action: status.next_action.as_str(),
+            next_at: status.next_at.map(wall),
+            generation: handle.generation(),
+            held: held.iter().flatten().count(),
+            pool: held.len(),
+            expires_at: first_end.map(wall),
+            budget_left: handle.budget_left(),
+            token_requests: count(&counters.token_requests),
+            failures: count(&counters.failures),
+        }
+    }
+
+    /// Every change of state as server-sent events; the first ones say how things stand.
+    fn events(&self) -> Answer {
+        let receiver = self.gateway.broker.news();
+        let first: Vec<String> = self.views().iter().map(event).collect();
+        let gateway = Arc::clone(&self.gateway);
+        let (hosts, settings) = (self.hosts.clone(), AdminSettings::default());
+        let viewer = Arc::new(Self { gateway, settings, hosts, version: self.version });
+        let later = stream::unfold((receiver, viewer), |(mut receiver, viewer)| async move {
+            loop {
+                let name = match receiver.recv().await {
+                    Ok(News::Status { name, .. }) => name,
+                    Ok(News::Forgotten { .. }) | Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return None,
+                };
+                let handles = viewer.gateway.handles();
+                let Some(handle) = handles.iter().find(|handle| handle.name() == name) else {
+                    continue;
+                };
+                let event = event(&viewer.view(handle));
+                return Some((event, (receiver, viewer)));
+            }
+        });
+        let all = futures_util::StreamExt::chain(stream::iter(first), later);
+        let frames = futures_util::StreamExt::map(all, |event| {
+            Ok::<_, std::convert::Infallible>(Frame::data(event.into()))
+        });
+        let mut answer = text(StatusCode::OK, "text/event-stream", "");
+        *answer.body_mut() = streamed(StreamBody::new(frames));
+        answer
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &**self.gateway.broker.clock()
+    }
+}
+
+fn event(view: &CredentialView) -> String {
+    format!("event: credential\ndata: {}\n\n", serde_json::to_string(view).unwrap_or_default())
+}
+
+fn seconds(wall: UnixTime) -> f64 {
+    wall.as_millis() as f64 / 1000.0
+}
+
+/// One sentence on what a credential is doing.
+fn why(handle: &Handle) -> String {
+    let status = handle.status();
+    let error = handle.last_error().map(|error| error.to_string());
+    let failures = match status.failures {
+        0 => String::new(),
+        1 => " (1 failure)".to_owned(),
+        count => format!(" ({count} failures in a row)"),
+    };
+    match (status.state, error) {
+        (State::Fresh, _) if handle.held().iter().flatten().next().is_none() => {
+            "no token was asked for yet".to_owned()
+        }
+        (State::Fresh, _) => "a good token is held".to_owned(),
+        (State::Renewing, _) => "a token request is under way".to_owned(),
+        (State::BackingOff | State::InDoubt | State::NeedsReauth | State::Misconfigured, error) => {
+            format!("{}{failures}", error.unwrap_or_else(|| "the last renewal failed".to_owned()))
+        }
+    }
+}

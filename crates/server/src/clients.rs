@@ -1,0 +1,228 @@
+//! Clients that callers bring themselves: the first use is verified by the authorization server,
+//! later ones by a keyed hash.
+//!
+//! The hash covers the secret and every parameter of the request, so another secret, scope or
+//! audience never meets the token of this one. A secret is *verified* once the server has issued
+//! a token for it; only then does it displace an older secret of the same client.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bellwether_broker::oauth::{Client, ClientAuthentication, Scope, Secret};
+use bellwether_broker::store::{Digest, Key};
+use bellwether_broker::{
+    Broker, CredentialSettings, Handle, Identity, Obtain, RememberedClient, WHILE_USED,
+};
+use tokio::sync::OnceCell;
+
+use crate::callers::Offered;
+use crate::passes::Passes;
+use crate::settings::Vendor;
+use crate::token_request::CallersRequest;
+
+/// Clients whose secrets are not verified yet; beyond this the oldest is forgotten.
+const MOST_UNVERIFIED: usize = 1000;
+
+#[derive(Debug)]
+pub(crate) struct Clients {
+    broker: Broker,
+    vendor: Arc<Vendor>,
+    entries: RwLock<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_digest: HashMap<[u8; 32], Arc<Brought>>,
+    unverified: Vec<[u8; 32]>,
+}
+
+/// A client with its secret, scope and parameters, as somebody brought it.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    digest: Digest,
+    /// The same without the secret.
+    identity: Digest,
+    offered: OnceCell<Offered>,
+    verified: AtomicBool,
+}
+
+impl Brought {
+    /// The credential, once it was added.
+    pub(crate) fn offered(&self) -> Option<&Offered> {
+        self.offered.get()
+    }
+}
+
+impl Clients {
+    pub(crate) fn new(broker: Broker, vendor: Vendor) -> Self {
+        Self { broker, vendor: Arc::new(vendor), entries: RwLock::default() }
+    }
+
+    pub(crate) fn vendor(&self) -> &Arc<Vendor> {
+        &self.vendor
+    }
+
+    /// Takes up the clients of before a restart.
+    pub(crate) async fn restore(&self, passes: &Passes) {
+        let remembered = match self.broker.remembered_clients().await {
+            Ok(remembered) => remembered,
+            Err(error) => {
+                tracing::warn!(%error, "clients of before the restart are not known");
+                return;
+            }
+        };
+        for RememberedClient { client, scope, parameters } in remembered {
+            let (identity, digest) = self.digests(&client, &scope, &parameters);
+            let brought = self.entry(identity, digest, true);
+            self.offer(&brought, client, scope, parameters, passes).await;
+        }
+    }
+
+    /// The credential of a client-credentials request, added if it is new.
+    pub(crate) async fn credential(
+        &self,
+        request: &CallersRequest,
+        passes: &Passes,
+    ) -> (Arc<Brought>, Offered) {
+        let parameters = request.further();
+        let client = self.client(request);
+        let (identity, digest) = self.digests(&client, &request.scope, &parameters);
+        let known = {
+            let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+            entries.by_digest.get(digest.as_bytes()).filter(|known| known.digest == digest).cloned()
+        };
+        let brought = known.unwrap_or_else(|| self.entry(identity, digest, false));
+        let offered = self.offer(&brought, client, request.scope.clone(), parameters, passes).await;
+        (brought, offered)
+    }
+
+    /// The client as the authorization server is to see it.
+    pub(crate) fn client(&self, request: &CallersRequest) -> Client {
+        let secret = request.secret.clone();
+        let authentication = match secret {
+            None => ClientAuthentication::None,
+            Some(secret) if request.in_body || self.vendor.secret_in_body => {
+                ClientAuthentication::Post(secret)
+            }
+            Some(secret) => ClientAuthentication::Basic(secret),
+        };
+        Client { id: request.client_id.clone(), authentication }
+    }
+
+    /// The server issued a token for this secret: older ones of the same client are forgotten, and
+    /// asked about anew if somebody still comes with one.
+    pub(crate) fn verified(&self, brought: &Brought) {
+        if brought.verified.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.unverified.retain(|digest| digest != brought.digest.as_bytes());
+        entries.by_digest.retain(|_, other| {
+            let outdated = other.identity == brought.identity
+                && other.digest != brought.digest
+                && other.verified.load(Ordering::Relaxed);
+            if outdated && let Some(offered) = other.offered() {
+                let (broker, handle) = (self.broker.clone(), offered.handle.clone());
+                tokio::spawn(async move { broker.forget(&handle).await });
+            }
+            !outdated
+        });
+    }
+
+    /// The broker forgot a credential that nobody used.
+    pub(crate) fn forget(&self, name: &str) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.by_digest.retain(|_, brought| {
+            brought.offered().is_none_or(|offered| offered.handle.settings().name != name)
+        });
+    }
+
+    /// Every credential that somebody brought.
+    pub(crate) fn handles(&self) -> Vec<Handle> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let offered = entries.by_digest.values().filter_map(|brought| brought.offered());
+        offered.map(|offered| offered.handle.clone()).collect()
+    }
+
+    fn digests(
+        &self,
+        client: &Client,
+        scope: &Scope,
+        parameters: &[(String, String)],
+    ) -> (Digest, Digest) {
+        let identity = Identity {
+            token_endpoint: self.vendor.authorization_server.token_endpoint.as_str(),
+            client: &client.id,
+            grant: "client_credentials",
+            scope: scope.as_str(),
+            parameters,
+        };
+        let mut bytes = identity.to_bytes();
+        let keyring = self.broker.keyring();
+        let without = keyring.digest("brought client", &bytes);
+        let secret = client.authentication.secret().map_or("", Secret::expose);
+        bytes.extend_from_slice(&(secret.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(secret.as_bytes());
+        let with = keyring.digest("brought client and secret", &bytes);
+        bytes.fill(0);
+        (without, with)
+    }
+
+    fn entry(&self, identity: Digest, digest: Digest, verified: bool) -> Arc<Brought> {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = entries.by_digest.get(digest.as_bytes()) {
+            return Arc::clone(known);
+        }
+        let brought = Arc::new(Brought {
+            digest,
+            identity,
+            offered: OnceCell::new(),
+            verified: AtomicBool::new(verified),
+        });
+        if !verified {
+            entries.unverified.push(*digest.as_bytes());
+            if entries.unverified.len() > MOST_UNVERIFIED {
+                let oldest = entries.unverified.remove(0);
+                if let Some(offered) =
+                    entries.by_digest.remove(&oldest).and_then(|old| old.offered().cloned())
+                {
+                    self.broker.remove(&offered.handle);
+                }
+            }
+        }
+        entries.by_digest.insert(*digest.as_bytes(), Arc::clone(&brought));
+        brought
+    }
+
+    async fn offer(
+        &self,
+        brought: &Brought,
+        client: Client,
+        scope: Scope,
+        parameters: Vec<(String, String)>,
+        passes: &Passes,
+    ) -> Offered {
+        let add = || async {
+            let fingerprint: String = brought.digest.to_hex().chars().take(8).collect();
+            let settings = CredentialSettings {
+                name: format!("client-{fingerprint}"),
+                key: Key::client(&brought.digest),
+                authorization_server: Arc::clone(&self.vendor.authorization_server),
+                client,
+                obtain: Obtain::ClientCredentials,
+                scope,
+                parameters,
+                pool: self.vendor.pool,
+                quota: self.vendor.quota,
+                demand: WHILE_USED,
+                unverified: !brought.verified.load(Ordering::Relaxed),
+            };
+            let added = self.broker.add(settings).await;
+            let offered = Offered { handle: added.handle, vendor: Arc::clone(&self.vendor) };
+            passes.know(&offered, added.known_tokens);
+            offered
+        };
+        brought.offered.get_or_init(add).await.clone()
+    }
+}

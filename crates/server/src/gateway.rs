@@ -1,0 +1,186 @@
+//! The gateway listener: which path leads where.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bellwether_broker::oauth::Secret;
+use bellwether_broker::{Broker, Exchange, Handle};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+
+use crate::answer::{Answer, Refusal};
+use crate::callers::{Callers, Offered};
+use crate::clients::Clients;
+use crate::host::Hosts;
+use crate::passes::Passes;
+use crate::rest;
+use crate::settings::{GatewaySettings, Vendor};
+use crate::token_request::MAX_FORM;
+use crate::upstream::Upstream;
+
+/// What callers talk to.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(crate) broker: Broker,
+    pub(crate) settings: GatewaySettings,
+    pub(crate) callers: Callers,
+    pub(crate) clients: Option<Clients>,
+    pub(crate) passes: Passes,
+    pub(crate) exchange: Exchange,
+    pub(crate) upstream: Upstream,
+    pub(crate) hosts: Hosts,
+    configured: Vec<Offered>,
+    token_paths: Vec<String>,
+    revoke_path: String,
+}
+
+/// A configured credential and the vendor it belongs to.
+#[derive(Debug)]
+pub struct Configured {
+    /// The credential.
+    pub handle: Handle,
+    /// Its vendor.
+    pub vendor: Arc<Vendor>,
+    /// Digests of tokens handed out before a restart.
+    pub known_tokens: Vec<String>,
+}
+
+impl Gateway {
+    /// Over a running broker. `listen` is where it will listen.
+    pub async fn new(
+        broker: Broker,
+        mut settings: GatewaySettings,
+        configured: Vec<Configured>,
+        listen: std::net::SocketAddr,
+    ) -> Self {
+        let passes = Passes::new(broker.clone());
+        let mut offered = HashMap::new();
+        for Configured { handle, vendor, known_tokens } in configured {
+            let name = handle.name();
+            let credential = Offered { handle, vendor };
+            passes.know(&credential, known_tokens);
+            offered.insert(name, credential);
+        }
+        let callers = Callers::new(&settings.callers, &offered, broker.keyring());
+        let open = settings.open.take();
+        let vendors = offered.values().map(|offered| &*offered.vendor).chain(&open);
+        let mut token_paths: Vec<String> = vendors
+            .filter_map(|vendor| vendor.token_path.as_deref())
+            .chain(["/oauth/token"])
+            .map(|path| format!("{}{path}", settings.login_path))
+            .collect();
+        token_paths.sort_unstable();
+        token_paths.dedup();
+        let clients = open.map(|vendor| Clients::new(broker.clone(), vendor));
+        if let Some(clients) = &clients {
+            clients.restore(&passes).await;
+        }
+        Self {
+            exchange: Exchange::new(&broker),
+            upstream: Upstream::new(),
+            hosts: Hosts::new(listen, &settings.hosts),
+            revoke_path: format!("{}/oauth/revoke", settings.login_path),
+            configured: offered.into_values().collect(),
+            broker,
+            settings,
+            callers,
+            clients,
+            passes,
+            token_paths,
+        }
+    }
+
+    /// Every credential, configured or brought by a caller.
+    pub fn handles(&self) -> Vec<Handle> {
+        let configured = self.configured.iter().map(|offered| offered.handle.clone());
+        let brought = self.clients.iter().flat_map(Clients::handles);
+        let mut handles: Vec<Handle> = configured.chain(brought).collect();
+        handles.sort_by_key(Handle::name);
+        handles
+    }
+
+    /// A credential was forgotten by the broker.
+    pub fn forget(&self, name: &str) {
+        self.passes.forget(name);
+        if let Some(clients) = &self.clients {
+            clients.forget(name);
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if !self.hosts.allow(request.headers(), request.uri()) {
+            return Refusal::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                "the Host is not one of this listener's; add it to [gateway] hosts",
+            )
+            .into();
+        }
+        let path = request.uri().path();
+        if self.token_paths.iter().any(|token_path| token_path == path) {
+            return self.form(request, Endpoint::Token).await;
+        }
+        if path == self.revoke_path || path == "/oauth/revoke" {
+            return self.form(request, Endpoint::Revocation).await;
+        }
+        if path.starts_with("/bellwether/") {
+            return match path.strip_prefix(rest::PREFIX).map(str::to_owned) {
+                Some(rest) => self.form(request, Endpoint::Credential(rest)).await,
+                None => Refusal::not_found().into(),
+            };
+        }
+        self.resource(request).await
+    }
+
+    async fn form(&self, request: Request<Incoming>, endpoint: Endpoint) -> Answer {
+        let (parts, body) = request.into_parts();
+        let post_only = !matches!(endpoint, Endpoint::Credential(_));
+        if post_only && parts.method != Method::POST {
+            let mut answer: Answer = Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this endpoint takes POST (RFC 6749 §3.2)",
+            )
+            .into();
+            let allowed = http::HeaderValue::from_static("POST");
+            answer.headers_mut().insert(http::header::ALLOW, allowed);
+            return answer;
+        }
+        let body = match Limited::new(body, MAX_FORM).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) => {
+                return Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "invalid_request",
+                    "the body is larger than 64 KiB, or broke off",
+                )
+                .into();
+            }
+        };
+        match endpoint {
+            Endpoint::Token => self.token(&parts.uri, &parts.headers, &body).await,
+            Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body).await,
+            Endpoint::Credential(rest) => {
+                self.credential(&parts.method, &rest, &parts.headers, &body).await
+            }
+        }
+    }
+}
+
+enum Endpoint {
+    Token,
+    Revocation,
+    Credential(String),
+}
+
+/// The one bearer token of a request (RFC 6750 §2.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Secret::from(token))
+}

@@ -1,0 +1,122 @@
+//! `/metrics`: counters and gauges in the exposition format of Prometheus.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bellwether_broker::Handle;
+use bellwether_broker::lifecycle::{State, Timestamp};
+use http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::answer::{Answer, text};
+
+/// One scrape's view of every credential.
+#[derive(Debug)]
+struct Snapshot {
+    handles: Vec<Handle>,
+    now: Timestamp,
+    version: &'static str,
+}
+
+/// Renders all credentials.
+pub(crate) fn answer(handles: &[Handle], now: Timestamp, version: &'static str) -> Answer {
+    let mut registry = Registry::with_prefix("bellwether");
+    registry.register_collector(Box::new(Snapshot { handles: handles.to_vec(), now, version }));
+    let mut body = String::new();
+    match encode(&mut body, &registry) {
+        Ok(()) => {
+            text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body)
+        }
+        Err(fmt::Error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", ""),
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let build = ConstGauge::new(1_i64);
+        let metric = encoder.encode_descriptor(
+            "build_info",
+            "The release that runs",
+            None,
+            build.metric_type(),
+        )?;
+        family(metric, &[("version", self.version)], &build)?;
+        self.counters(&mut encoder)?;
+        self.gauges(&mut encoder)
+    }
+}
+
+impl Snapshot {
+    fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        type Read = fn(&Handle) -> &AtomicU64;
+        let counters: [(&str, &str, Read); 6] = [
+            ("token_requests", "Token requests sent", |h| &h.counters().token_requests),
+            ("renewals", "Tokens accepted, from the server or another process", |h| {
+                &h.counters().renewals
+            }),
+            ("renewals_adopted", "Renewals another process had done", |h| &h.counters().adopted),
+            ("renewal_failures", "Renewals that failed", |h| &h.counters().failures),
+            ("forced_renewals", "Renewals that a refused token forced", |h| &h.counters().forced),
+            ("waits", "Callers that waited for a token", |h| &h.counters().waited),
+        ];
+        for (name, help, read) in counters {
+            let kind = ConstCounter::new(0_u64).metric_type();
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            for handle in &self.handles {
+                let value = ConstCounter::new(read(handle).load(Ordering::Relaxed));
+                let labels = [("credential", handle.name())];
+                value.encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let kind = ConstGauge::new(0_i64).metric_type();
+        let mut metric = encoder.encode_descriptor(
+            "credential_state",
+            "1 for the state it is in",
+            None,
+            kind,
+        )?;
+        for handle in &self.handles {
+            for state in State::ALL {
+                let is = i64::from(handle.status().state == state);
+                let labels = [("credential", handle.name()), ("state", state.as_str().to_owned())];
+                ConstGauge::new(is).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let mut metric =
+            encoder.encode_descriptor("tokens_held", "Access tokens held", None, kind)?;
+        for handle in &self.handles {
+            let held = handle.held().iter().flatten().count() as i64;
+            ConstGauge::new(held)
+                .encode(metric.encode_family(&[("credential", handle.name())])?)?;
+        }
+        let help = "What is left of the first held token to end";
+        let mut metric =
+            encoder.encode_descriptor("token_expires_in", help, Some(&Unit::Seconds), kind)?;
+        for handle in &self.handles {
+            let held = handle.held();
+            let ends = held.iter().flatten().filter(|held| held.lifetime.is_some());
+            if let Some(end) = ends.map(|held| held.expires_at()).min() {
+                let left = self.now.until(end).as_secs_f64();
+                ConstGauge::new(left)
+                    .encode(metric.encode_family(&[("credential", handle.name())])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn family(
+    mut metric: prometheus_client::encoding::MetricEncoder<'_>,
+    labels: &[(&str, &str)],
+    value: &impl EncodeMetric,
+) -> Result<(), fmt::Error> {
+    value.encode(metric.encode_family(&labels)?)
+}

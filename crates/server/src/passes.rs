@@ -1,0 +1,139 @@
+//! Tokens that were handed out here: on API paths each is as good as a key.
+//!
+//! A caller goes on with the token it was given, long after that token was renewed or has expired;
+//! the gateway puts the current one in its place. A pass counts while it is used at least every
+//! 24 h.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bellwether_broker::lifecycle::Timestamp;
+use bellwether_broker::oauth::Secret;
+use bellwether_broker::{Broker, Token};
+
+use crate::callers::Offered;
+
+/// Unused for this long, a pass is forgotten.
+const UNUSED: Duration = Duration::from_secs(24 * 3600);
+/// Passes kept at most; beyond this the longest unused go first.
+const MOST: usize = 100_000;
+const LOCAL_PREFIX: &str = "bwt_";
+
+#[derive(Debug)]
+pub(crate) struct Passes {
+    broker: Broker,
+    passes: RwLock<HashMap<[u8; 32], Arc<Pass>>>,
+}
+
+/// What a token that was handed out stands for.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) leads_to: LeadsTo,
+    last_used: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum LeadsTo {
+    /// The current token of a credential.
+    Credential(Offered),
+    /// The token itself: it belongs to the caller's own grant.
+    Itself(Arc<crate::settings::Vendor>),
+}
+
+impl Passes {
+    pub(crate) fn new(broker: Broker) -> Self {
+        Self { broker, passes: RwLock::default() }
+    }
+
+    /// From now on this text is a pass.
+    pub(crate) fn issue(&self, text: &Secret, leads_to: impl FnOnce() -> LeadsTo) {
+        let digest = *self.broker.access_digest(text).as_bytes();
+        if self.touch(&digest).is_none() {
+            self.insert(digest, leads_to());
+        }
+    }
+
+    /// Tokens of before a restart, by their digests.
+    pub(crate) fn know(&self, offered: &Offered, digests: Vec<String>) {
+        for digest in digests {
+            if let Some(digest) = bytes(&digest) {
+                self.insert(digest, LeadsTo::Credential(offered.clone()));
+            }
+        }
+    }
+
+    /// What this bearer token leads to, if it was handed out here and is in use.
+    pub(crate) fn find(&self, text: &Secret) -> Option<LeadsTo> {
+        let digest = *self.broker.access_digest(text).as_bytes();
+        self.touch(&digest).map(|pass| pass.leads_to.clone())
+    }
+
+    /// It leads nowhere any more.
+    pub(crate) fn revoke(&self, text: &Secret) {
+        let digest = *self.broker.access_digest(text).as_bytes();
+        self.passes.write().unwrap_or_else(PoisonError::into_inner).remove(&digest);
+    }
+
+    /// Nothing leads to this credential any more.
+    pub(crate) fn forget(&self, name: &str) {
+        self.passes.write().unwrap_or_else(PoisonError::into_inner).retain(|_, pass| {
+            match &pass.leads_to {
+                LeadsTo::Credential(offered) => offered.handle.settings().name != name,
+                LeadsTo::Itself(_) => true,
+            }
+        });
+    }
+
+    /// The text of a token that is good only here, the same for each generation of a credential.
+    pub(crate) fn local_text(&self, offered: &Offered, token: &Token) -> Secret {
+        let settings = offered.handle.settings();
+        let named = format!("{}/{}", settings.key, token.generation());
+        let digest = self.broker.keyring().digest("local token", named.as_bytes());
+        Secret::from(format!("{LOCAL_PREFIX}{}", URL_SAFE_NO_PAD.encode(digest.as_bytes())))
+    }
+
+    fn touch(&self, digest: &[u8; 32]) -> Option<Arc<Pass>> {
+        let passes = self.passes.read().unwrap_or_else(PoisonError::into_inner);
+        let pass = passes.get(digest)?;
+        let now = self.broker.clock().now();
+        let last_used = Timestamp::from_nanos(pass.last_used.load(Ordering::Relaxed));
+        if now.since(last_used) >= UNUSED {
+            return None;
+        }
+        // To the second is enough, and spares other cores the write.
+        if now.since(last_used) >= Duration::from_secs(1) {
+            pass.last_used.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        Some(Arc::clone(pass))
+    }
+
+    fn insert(&self, digest: [u8; 32], leads_to: LeadsTo) {
+        let now = self.broker.clock().now();
+        let mut passes = self.passes.write().unwrap_or_else(PoisonError::into_inner);
+        if passes.len() >= MOST {
+            let mut ages: Vec<u64> =
+                passes.values().map(|pass| pass.last_used.load(Ordering::Relaxed)).collect();
+            let middle = ages.len() / 10;
+            let (_, oldest, _) = ages.select_nth_unstable(middle);
+            let oldest = *oldest;
+            passes.retain(|_, pass| pass.last_used.load(Ordering::Relaxed) > oldest);
+        }
+        let last_used = AtomicU64::new(now.as_nanos());
+        passes.insert(digest, Arc::new(Pass { leads_to, last_used }));
+    }
+}
+
+fn bytes(hex: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if hex.len() != 64 {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}

@@ -1,0 +1,165 @@
+//! `/bellwether/v1/credentials/NAME/…`: a credential for callers that know us.
+
+use bellwether_broker::oauth::Secret;
+use bellwether_broker::{Refusal as Refused, Token};
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::answer::{Answer, Refusal, empty, json};
+use crate::callers::Offered;
+use crate::gateway::{Gateway, bearer};
+use crate::passes::LeadsTo;
+use crate::settings::HandOut;
+use crate::token_endpoint::{expires_in, no_token};
+
+/// Where these paths begin.
+pub(crate) const PREFIX: &str = "/bellwether/v1/credentials/";
+
+/// Headers that only something between the caller and us would add.
+const OF_PROXIES: [&str; 5] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
+#[derive(Serialize)]
+struct TokenBody<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
+    generation: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rejected {
+    access_token: String,
+}
+
+impl Gateway {
+    /// Answers below [`PREFIX`]; `rest` is what follows it.
+    pub(crate) async fn credential(
+        &self,
+        method: &Method,
+        rest: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Answer {
+        match self.try_credential(method, rest, headers, body).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    async fn try_credential(
+        &self,
+        method: &Method,
+        rest: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Answer, Refusal> {
+        if OF_PROXIES.iter().any(|name| headers.contains_key(*name)) {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "forwarded_request",
+                "requests that came through a proxy are not answered here",
+            ));
+        }
+        let key = bearer(headers).ok_or_else(Refusal::unauthorized)?;
+        let caller = self.callers.with_key(key.expose(), self.broker.keyring());
+        let caller = caller.ok_or_else(Refusal::unauthorized)?;
+        let (name, what) = rest.split_once('/').ok_or_else(Refusal::not_found)?;
+        let offered = caller.credential(Some(name))?;
+        match (method, what) {
+            (&Method::GET, "token") => {
+                let token = offered.handle.hand_out().await;
+                let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
+                Ok(self.token_answer(offered, &token))
+            }
+            (&Method::GET, "authorization") => {
+                let token = offered.handle.token().await;
+                let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
+                let mut answer = empty(StatusCode::NO_CONTENT);
+                answer.headers_mut().insert(AUTHORIZATION, token.authorization().clone());
+                Ok(answer)
+            }
+            (&Method::POST, "rejected") => self.rejected(offered, headers, body).await,
+            (_, "token" | "authorization" | "rejected") => Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "GET token and authorization, POST rejected",
+            )),
+            _ => Err(Refusal::not_found()),
+        }
+    }
+
+    /// "This one was refused": renews only if it is still held; answers with the one to use now.
+    async fn rejected(
+        &self,
+        offered: &Offered,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Answer, Refusal> {
+        if !is_json(headers) {
+            return Err(Refusal::invalid_request("the body must be application/json"));
+        }
+        let rejected: Rejected = serde_json::from_slice(body)
+            .map_err(|_| Refusal::invalid_request("the body must be {\"access_token\": \"…\"}"))?;
+        let text = Secret::from(rejected.access_token);
+        let refused = |none| no_token(&none, &offered.vendor);
+        let held = match self.settings.hand_out {
+            HandOut::Real => offered.handle.held_token(&text),
+            HandOut::Local => {
+                let current = offered.handle.hand_out().await.map_err(refused)?;
+                (self.passes.local_text(offered, &current) == text).then_some(current)
+            }
+        };
+        let now = self.broker.clock().now();
+        let token = match held {
+            Some(held) => match offered.handle.refused(&held, now).await {
+                Refused::Cure(newer) => newer,
+                Refused::Stands => held,
+                Refused::NoToken(none) => return Err(refused(none)),
+            },
+            None => offered.handle.hand_out().await.map_err(refused)?,
+        };
+        Ok(self.token_answer(offered, &token))
+    }
+
+    fn token_answer(&self, offered: &Offered, token: &Token) -> Answer {
+        let local;
+        let access_token = match self.settings.hand_out {
+            HandOut::Real => token.access_token(),
+            HandOut::Local => {
+                local = self.passes.local_text(offered, token);
+                &local
+            }
+        };
+        self.passes.issue(access_token, || LeadsTo::Credential(offered.clone()));
+        let now = self.broker.clock().now();
+        json(
+            StatusCode::OK,
+            &TokenBody {
+                access_token: access_token.expose(),
+                token_type: "Bearer",
+                expires_in: expires_in(token, now),
+                expires_at: token.expires_at().map(|at| at.as_secs()),
+                scope: token.scope().map(|scope| scope.as_str()),
+                generation: token.generation(),
+            },
+        )
+    }
+}
+
+/// Whether the body says it is JSON: no form on a web page can.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}

@@ -1,0 +1,71 @@
+//! `POST /oauth/revoke` (RFC 7009): a caller's way to say that a token is to go, or was refused.
+//!
+//! A shared token is not revoked upstream: others live on it. It counts as refused, and so is
+//! renewed once, however many say so.
+
+use bellwether_broker::Handle;
+use bellwether_broker::oauth::Secret;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Uri};
+
+use crate::answer::{Answer, Refusal, empty};
+use crate::gateway::Gateway;
+use crate::passes::LeadsTo;
+use crate::token_request::CallersRequest;
+
+impl Gateway {
+    /// Answers a revocation request: 200 whether the token was known or not (RFC 7009 §2.2).
+    pub(crate) async fn revoke(&self, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Answer {
+        match self.try_revoke(uri, headers, body).await {
+            Ok(()) => empty(StatusCode::OK),
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    async fn try_revoke(&self, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+        // A revocation request has no grant_type; the rest is read alike.
+        let mut form = body.to_vec();
+        form.extend_from_slice(b"&grant_type=revocation");
+        let request = CallersRequest::read(uri, headers, &form)?;
+        let token = request.parameters.iter().find(|(name, _)| name == "token");
+        let Some((_, token)) = token else {
+            return Err(Refusal::invalid_request("token is missing (RFC 7009 §2.1)"));
+        };
+        let allowed = match &self.clients {
+            Some(_) => None,
+            None => {
+                let keyring = self.broker.keyring();
+                let offered =
+                    self.callers.client(&request.client_id, request.secret.as_ref(), keyring)?;
+                Some(offered.handle.settings().name.clone())
+            }
+        };
+        match self.passes.find(token) {
+            Some(LeadsTo::Credential(offered)) => {
+                let settings = offered.handle.settings();
+                let own = match allowed {
+                    Some(name) => name == settings.name,
+                    None => {
+                        settings.client.id == request.client_id
+                            && settings.client.authentication.secret() == request.secret.as_ref()
+                    }
+                };
+                if own {
+                    self.say_refused(&offered.handle, token).await;
+                }
+            }
+            Some(LeadsTo::Itself(_)) => self.passes.revoke(token),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Has the held token behind this text renewed, if it is still held.
+    pub(crate) async fn say_refused(&self, handle: &Handle, text: &Secret) {
+        if let Some(held) = handle.held_token(text) {
+            let now = self.broker.clock().now();
+            // Whether it could be renewed shows when the next one is asked for.
+            let _ = handle.refused(&held, now).await;
+        }
+    }
+}

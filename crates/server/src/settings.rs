@@ -1,0 +1,99 @@
+//! What the listeners are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_broker::AuthorizationServer;
+use bellwether_broker::lifecycle::Quota;
+use bellwether_broker::oauth::Secret;
+use url::Url;
+
+/// What callers are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HandOut {
+    /// The authorization server's tokens.
+    #[default]
+    Real,
+    /// Tokens that are good at this gateway alone; the real ones never leave the process.
+    Local,
+}
+
+/// An authorization server with the API behind it, as the gateway sees them.
+#[derive(Clone, Debug)]
+pub struct Vendor {
+    /// Whom to ask for tokens.
+    pub authorization_server: Arc<AuthorizationServer>,
+    /// Where API requests go; only scheme, host, port and path are used.
+    pub resource_server: Option<Url>,
+    /// Paths of the API; `None` sends every path there that is not the gateway's own.
+    pub api_prefix: Option<String>,
+    /// Another path of the token endpoint that the vendor's SDKs know.
+    pub token_path: Option<String>,
+    /// A refused client is always answered with 400, since an SDK hangs on 401.
+    pub refusals_are_400: bool,
+    /// Secrets of clients go into the body.
+    pub secret_in_body: bool,
+    /// Access tokens held for a client that a caller brings.
+    pub pool: u16,
+    /// The API's limit for each access token.
+    pub quota: Option<Quota>,
+}
+
+/// A caller of configured credentials.
+#[derive(Debug)]
+pub struct CallerSettings {
+    /// Its name, and its client id at the token endpoint.
+    pub name: String,
+    /// What it shows; 32 to 256 visible ASCII characters.
+    pub key: Secret,
+    /// The credentials it may use.
+    pub credentials: Vec<String>,
+}
+
+/// Settings of the gateway listener.
+#[derive(Debug)]
+pub struct GatewaySettings {
+    /// What callers are given.
+    pub hand_out: HandOut,
+    /// Further values of `Host` that are accepted.
+    pub hosts: Vec<String>,
+    /// What SDKs put before the token path.
+    pub login_path: String,
+    /// What SDKs put before API paths.
+    pub api_path: String,
+    /// How long a spent refresh token is answered with what it gave.
+    pub refresh_replay: Duration,
+    /// The same for public clients.
+    pub refresh_replay_public: Duration,
+    /// Request bodies up to this many bytes are kept for a replay; larger ones are streamed.
+    pub replay_body: usize,
+    /// Callers known by name and key; without any, callers bring their own client.
+    pub callers: Vec<CallerSettings>,
+    /// The vendor of callers that bring their own client.
+    pub open: Option<Vendor>,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            hand_out: HandOut::Real,
+            hosts: Vec::new(),
+            login_path: String::new(),
+            api_path: String::new(),
+            refresh_replay: Duration::from_secs(600),
+            refresh_replay_public: Duration::from_secs(60),
+            replay_body: 1 << 20,
+            callers: Vec::new(),
+            open: None,
+        }
+    }
+}
+
+/// Settings of the admin listener.
+#[derive(Debug, Default)]
+pub struct AdminSettings {
+    /// What changes something needs this key; without one nothing can be changed.
+    pub key: Option<Secret>,
+    /// Further values of `Host` that are accepted.
+    pub hosts: Vec<String>,
+}

@@ -1,0 +1,266 @@
+//! `POST /oauth/token`: a drop-in token endpoint (RFC 6749 §3.2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_broker::lifecycle::{Cause, Timestamp};
+use bellwether_broker::oauth::{Client, ClientAuthentication, Secret, TokenError};
+use bellwether_broker::{ExchangeError, NoToken, Presented, RenewalError, Token};
+use bytes::Bytes;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, StatusCode, Uri};
+use serde::Serialize;
+
+use crate::answer::{Answer, Refusal, json};
+use crate::callers::Offered;
+use crate::forward;
+use crate::gateway::Gateway;
+use crate::passes::LeadsTo;
+use crate::settings::{HandOut, Vendor};
+use crate::token_request::CallersRequest;
+
+#[derive(Serialize)]
+struct TokenBody<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
+}
+
+impl Gateway {
+    /// Answers a token request.
+    pub(crate) async fn token(&self, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Answer {
+        match self.grant(uri, headers, body).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    async fn grant(&self, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Answer, Refusal> {
+        let request =
+            CallersRequest::read(uri, headers, body).map_err(|refusal| self.as_vendor(refusal))?;
+        self.refuse_null_credentials(&request)?;
+        let renew = no_cache(headers);
+        if let Some(clients) = &self.clients {
+            let vendor = clients.vendor();
+            return match request.grant_type.as_str() {
+                "client_credentials" => {
+                    let (brought, offered) = clients.credential(&request, &self.passes).await;
+                    let answer = self.hand_out(&offered, renew).await?;
+                    clients.verified(&brought);
+                    Ok(answer)
+                }
+                "refresh_token" => {
+                    let client = clients.client(&request);
+                    self.refresh(&request, vendor, client).await
+                }
+                _ => forward::once(vendor, &clients.client(&request), &request, self).await,
+            };
+        }
+        let offered = self.callers.client(
+            &request.client_id,
+            request.secret.as_ref(),
+            self.broker.keyring(),
+        )?;
+        let settings = offered.handle.settings();
+        match request.grant_type.as_str() {
+            "client_credentials" => {
+                let same_scope = request.scope.is_empty() || request.scope == settings.scope;
+                if !same_scope {
+                    return Err(Refusal::new(
+                        StatusCode::BAD_REQUEST,
+                        "invalid_scope",
+                        "this credential is configured with another scope; leave scope out",
+                    ));
+                }
+                let parameters = request.further();
+                if parameters.iter().any(|parameter| !settings.parameters.contains(parameter)) {
+                    return Err(Refusal::invalid_request(
+                        "this credential is configured with other parameters; leave them out",
+                    ));
+                }
+                self.hand_out(offered, renew).await
+            }
+            "refresh_token" => {
+                self.refresh(&request, &offered.vendor, settings.client.clone()).await
+            }
+            _ => forward::once(&offered.vendor, &settings.client, &request, self).await,
+        }
+    }
+
+    /// A token of a shared credential, with what is left of its life.
+    async fn hand_out(&self, offered: &Offered, renew: bool) -> Result<Answer, Refusal> {
+        let handle = &offered.handle;
+        let token = if renew { handle.no_cache().await } else { handle.hand_out().await };
+        let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
+        let local;
+        let access_token = match self.settings.hand_out {
+            HandOut::Real => token.access_token(),
+            HandOut::Local => {
+                local = self.passes.local_text(offered, &token);
+                &local
+            }
+        };
+        self.passes.issue(access_token, || LeadsTo::Credential(offered.clone()));
+        let now = self.broker.clock().now();
+        Ok(json(
+            StatusCode::OK,
+            &TokenBody {
+                access_token: access_token.expose(),
+                token_type: "Bearer",
+                expires_in: expires_in(&token, now),
+                refresh_token: None,
+                scope: token.scope().map(|scope| scope.as_str()),
+            },
+        ))
+    }
+
+    /// A refresh token that a caller brought: one request upstream for all who present it.
+    async fn refresh(
+        &self,
+        request: &CallersRequest,
+        vendor: &Arc<Vendor>,
+        client: Client,
+    ) -> Result<Answer, Refusal> {
+        let refresh_token = request.refresh_token.clone().filter(|token| !token.is_empty());
+        let refresh_token = refresh_token.ok_or_else(|| {
+            self.as_vendor(Refusal::invalid_request("refresh_token is missing (RFC 6749 §6)"))
+        })?;
+        let public = matches!(client.authentication, ClientAuthentication::None);
+        let presented = Presented {
+            authorization_server: Arc::clone(&vendor.authorization_server),
+            client,
+            refresh_token,
+            scope: request.scope.clone(),
+            parameters: request.further(),
+            replay: if public {
+                self.settings.refresh_replay_public
+            } else {
+                self.settings.refresh_replay
+            },
+        };
+        let pair = self
+            .exchange
+            .refresh(presented)
+            .await
+            .map_err(|error| exchange_failed(&error, vendor))?;
+        self.passes.issue(&pair.access_token, || LeadsTo::Itself(Arc::clone(vendor)));
+        let now = self.broker.clock().now();
+        Ok(json(
+            StatusCode::OK,
+            &TokenBody {
+                access_token: pair.access_token.expose(),
+                token_type: "Bearer",
+                expires_in: pair.expires_in(now).map(|left| left.as_secs()),
+                refresh_token: Some(pair.refresh_token.expose()),
+                scope: pair.scope.as_ref().map(|scope| scope.as_str()),
+            },
+        ))
+    }
+
+    /// The Genesys Java SDK refreshes on behalf of an application that has nothing to refresh with.
+    fn refuse_null_credentials(&self, request: &CallersRequest) -> Result<(), Refusal> {
+        let null = |secret: &Option<Secret>| {
+            secret.as_ref().is_some_and(|secret| secret.expose() == "null")
+        };
+        let empty = request.refresh_token.as_ref().is_none_or(Secret::is_empty);
+        if request.client_id == "null" && null(&request.secret) && empty {
+            return Err(Refusal {
+                code: "java-sdk-null-credentials",
+                ..Refusal::invalid_request(
+                    "the SDK tried to refresh a token it was given without client credentials: build \
+                     its client with withAccessToken() or log in with authorizeClientCredentials()",
+                )
+            });
+        }
+        Ok(())
+    }
+
+    /// A refusal as the vendor's SDKs can bear it.
+    fn as_vendor(&self, mut refusal: Refusal) -> Refusal {
+        let always_400 =
+            self.clients.as_ref().is_some_and(|clients| clients.vendor().refusals_are_400);
+        if always_400 && refusal.status == StatusCode::UNAUTHORIZED {
+            refusal.status = StatusCode::BAD_REQUEST;
+            refusal.challenge = None;
+        }
+        refusal
+    }
+}
+
+/// What is left of the token's life in whole seconds, rounded down.
+pub(crate) fn expires_in(token: &Token, now: Timestamp) -> Option<u64> {
+    token.expires_in(now).map(|left| left.as_secs())
+}
+
+fn no_cache(headers: &HeaderMap) -> bool {
+    headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
+    })
+}
+
+/// The answer where no token could be had.
+pub(crate) fn no_token(none: &NoToken, vendor: &Vendor) -> Refusal {
+    let error = none.error.as_deref();
+    let token_error = error.and_then(RenewalError::token_error);
+    match none.cause {
+        Cause::Passing | Cause::Throttled | Cause::InDoubt => {
+            let status = match token_error {
+                Some(TokenError::Unusable { .. }) => StatusCode::BAD_GATEWAY,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            let why = none.to_string();
+            Refusal::unavailable(status, &why, none.retry_after)
+        }
+        Cause::Reauthorize | Cause::Misconfigured => match token_error {
+            Some(error) => refused(error, vendor, none.retry_after),
+            None => Refusal::new(StatusCode::BAD_REQUEST, "invalid_grant", &none.to_string()),
+        },
+    }
+}
+
+fn exchange_failed(error: &ExchangeError, vendor: &Vendor) -> Refusal {
+    let passing = |why: String, retry_after| {
+        Refusal::unavailable(StatusCode::SERVICE_UNAVAILABLE, &why, retry_after)
+    };
+    match error.token_error() {
+        Some(
+            TokenError::Throttled { retry_after, .. } | TokenError::Unavailable { retry_after, .. },
+        ) => passing(error.to_string(), retry_after),
+        Some(error) => refused(&error, vendor, None),
+        None => passing(error.to_string(), None),
+    }
+}
+
+/// The authorization server's own refusal, cleaned.
+fn refused(error: &TokenError, vendor: &Vendor, retry_after: Option<Duration>) -> Refusal {
+    if matches!(
+        error,
+        TokenError::Redirected { .. }
+            | TokenError::Unusable { .. }
+            | TokenError::UnsupportedTokenType { .. }
+    ) {
+        return Refusal::unavailable(StatusCode::BAD_GATEWAY, &error.to_string(), retry_after);
+    }
+    let details = error.details();
+    let unauthorized = details.status() == 401;
+    let status = match details.status() {
+        _ if vendor.refusals_are_400 => StatusCode::BAD_REQUEST,
+        status @ 400..=499 => StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let code = error.kind();
+    Refusal {
+        status,
+        error: details.code().unwrap_or(code).to_owned(),
+        description: details.description().unwrap_or_default().to_owned(),
+        code,
+        retry_after,
+        challenge: (unauthorized && status == StatusCode::UNAUTHORIZED)
+            .then_some("Basic realm=\"bellwether\""),
+    }
+}
