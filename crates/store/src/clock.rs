@@ -52,11 +52,7 @@ pub struct Moment {
 impl Moment {
     /// Reads `clock`.
     pub fn of(clock: &(impl Clock + ?Sized)) -> Self {
-        Self {
-            at: clock.now(),
-            wall: clock.wall(),
-            boot: clock.boot_id(),
-        }
+        Self { at: clock.now(), wall: clock.wall(), boot: clock.boot_id() }
     }
 }
 

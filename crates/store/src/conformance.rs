@@ -74,24 +74,15 @@ fn holder(number: u128) -> HolderId {
 }
 
 fn row(generation: u64, content: &[u8]) -> Row {
-    Row {
-        generation,
-        sealed: Sealed::from_bytes(content),
-    }
+    Row { generation, sealed: Sealed::from_bytes(content) }
 }
 
 async fn acquire(store: &dyn Store, key: &Key, number: u128) -> Acquired {
-    store
-        .acquire(key, holder(number), TTL)
-        .await
-        .expect("asks for a lease")
+    store.acquire(key, holder(number), TTL).await.expect("asks for a lease")
 }
 
 async fn lease(store: &dyn Store, key: &Key, number: u128) -> Lease {
-    acquire(store, key, number)
-        .await
-        .lease()
-        .expect("the lease is free")
+    acquire(store, key, number).await.lease().expect("the lease is free")
 }
 
 async fn save(store: &dyn Store, key: &Key, fence: Fence, row: Row) -> Saved {
@@ -122,31 +113,19 @@ async fn what_was_never_written_is_not_there(fixture: &impl Fixture) {
     assert_eq!(store.list(&Kind::CREDENTIAL).await, Ok(vec![]));
     lease(&*store, &key("a"), 1).await;
     assert_eq!(load(&*store, &key("a")).await, None, "a lease is no row");
-    assert_eq!(
-        store.list(&Kind::CREDENTIAL).await,
-        Ok(vec![]),
-        "a lease is no row"
-    );
+    assert_eq!(store.list(&Kind::CREDENTIAL).await, Ok(vec![]), "a lease is no row");
 }
 
 async fn a_row_comes_back_byte_for_byte(fixture: &impl Fixture) {
     let store = fixture.open().await;
     let every_byte: Vec<u8> = (0..=255).collect();
-    let large: Vec<u8> = every_byte
-        .iter()
-        .copied()
-        .cycle()
-        .take(Row::SIZE_LIMIT)
-        .collect();
+    let large: Vec<u8> = every_byte.iter().copied().cycle().take(Row::SIZE_LIMIT).collect();
     let long_name = "n".repeat(128);
     let rows = [
         (key("empty"), row(0, b"")),
         (key("every_byte"), row(1, &every_byte)),
         (key("A.Z_a-z.0_9-"), row(7, b"\0' OR 1=1 --\r\n")),
-        (
-            key(&long_name).with_member(u16::MAX),
-            row(Row::LAST_GENERATION, b"x"),
-        ),
+        (key(&long_name).with_member(u16::MAX), row(Row::LAST_GENERATION, b"x")),
         (key("large"), row(2, &large)),
     ];
     for (key, row) in &rows {
@@ -161,16 +140,9 @@ async fn a_row_beyond_the_limits_is_refused(fixture: &impl Fixture) {
     let store = fixture.open().await;
     let Lease { fence, .. } = lease(&*store, &key("a"), 1).await;
     let too_large = row(1, &vec![0; Row::SIZE_LIMIT + 1]);
-    for row in [
-        too_large,
-        row(Row::LAST_GENERATION + 1, b"x"),
-        row(u64::MAX, b"x"),
-    ] {
+    for row in [too_large, row(Row::LAST_GENERATION + 1, b"x"), row(u64::MAX, b"x")] {
         let saved = store.save(&key("a"), fence, row).await;
-        assert!(
-            matches!(saved, Err(StoreError::Refused { .. })),
-            "{saved:?}"
-        );
+        assert!(matches!(saved, Err(StoreError::Refused { .. })), "{saved:?}");
     }
     assert_eq!(load(&*store, &key("a")).await, None);
 }
@@ -190,19 +162,13 @@ async fn a_durable_store_keeps_its_rows_when_closed(fixture: &impl Fixture) {
     }
     write(&*store, &key("a"), row(3, b"kept")).await;
     drop(store);
-    assert_eq!(
-        load(&*fixture.open().await, &key("a")).await,
-        Some(row(3, b"kept"))
-    );
+    assert_eq!(load(&*fixture.open().await, &key("a")).await, Some(row(3, b"kept")));
 }
 
 async fn a_lease_keeps_others_out_of_its_key_alone(fixture: &impl Fixture) {
     let (one, other) = (fixture.open().await, fixture.open().await);
     let granted = lease(&*one, &key("a"), 1).await;
-    assert!(
-        granted.valid_for <= TTL && granted.valid_for > TTL / 2,
-        "{granted:?}"
-    );
+    assert!(granted.valid_for <= TTL && granted.valid_for > TTL / 2, "{granted:?}");
     for store in [&one, &other] {
         match acquire(&**store, &key("a"), 2).await {
             Acquired::Busy { retry_after } => assert!(retry_after <= TTL, "{retry_after:?}"),
@@ -238,16 +204,9 @@ async fn only_the_holder_releases(fixture: &impl Fixture) {
     let held = lease(&*one, &key("a"), 2).await;
     for fence in [Fence::NONE, early.fence, elsewhere.fence, Fence::LAST] {
         release(&*other, &key("a"), fence).await;
-        assert_eq!(
-            acquire(&*other, &key("a"), 3).await.lease(),
-            None,
-            "released by {fence}"
-        );
+        assert_eq!(acquire(&*other, &key("a"), 3).await.lease(), None, "released by {fence}");
     }
-    assert_eq!(
-        save(&*one, &key("a"), held.fence, row(1, b"x")).await,
-        Saved::Done
-    );
+    assert_eq!(save(&*one, &key("a"), held.fence, row(1, b"x")).await, Saved::Done);
 }
 
 async fn the_holder_may_ask_again_and_its_old_fence_is_worth_nothing(fixture: &impl Fixture) {
@@ -255,14 +214,8 @@ async fn the_holder_may_ask_again_and_its_old_fence_is_worth_nothing(fixture: &i
     let first = lease(&*store, &key("a"), 1).await;
     let second = lease(&*store, &key("a"), 1).await;
     assert!(second.fence > first.fence, "{first:?}, {second:?}");
-    assert_eq!(
-        save(&*store, &key("a"), first.fence, row(2, b"x")).await,
-        Saved::Fenced
-    );
-    assert_eq!(
-        save(&*store, &key("a"), second.fence, row(1, b"x")).await,
-        Saved::Done
-    );
+    assert_eq!(save(&*store, &key("a"), first.fence, row(2, b"x")).await, Saved::Fenced);
+    assert_eq!(save(&*store, &key("a"), second.fence, row(1, b"x")).await, Saved::Done);
 }
 
 async fn fences_rise_over_keys_removals_and_closing(fixture: &impl Fixture) {
@@ -287,10 +240,7 @@ async fn a_late_write_is_kept_while_nobody_took_over(fixture: &impl Fixture) {
     let store = fixture.open().await;
     let Lease { fence, .. } = lease(&*store, &key("a"), 1).await;
     fixture.advance(TTL + Duration::from_millis(1)).await;
-    assert_eq!(
-        save(&*store, &key("a"), fence, row(1, b"late")).await,
-        Saved::Done
-    );
+    assert_eq!(save(&*store, &key("a"), fence, row(1, b"late")).await, Saved::Done);
     assert_eq!(load(&*store, &key("a")).await, Some(row(1, b"late")));
 }
 
@@ -301,31 +251,15 @@ async fn a_holder_that_lost_its_lease_changes_nothing(fixture: &impl Fixture) {
     let new = lease(&*other, &key("a"), 2).await;
 
     let late = row(9, b"from the paused");
-    assert_eq!(
-        save(&*paused, &key("a"), old.fence, late.clone()).await,
-        Saved::Fenced
-    );
-    assert_eq!(
-        load(&*other, &key("a")).await,
-        None,
-        "before the new holder wrote"
-    );
+    assert_eq!(save(&*paused, &key("a"), old.fence, late.clone()).await, Saved::Fenced);
+    assert_eq!(load(&*other, &key("a")).await, None, "before the new holder wrote");
 
-    assert_eq!(
-        save(&*other, &key("a"), new.fence, row(2, b"new")).await,
-        Saved::Done
-    );
-    assert_eq!(
-        save(&*paused, &key("a"), old.fence, late.clone()).await,
-        Saved::Fenced
-    );
+    assert_eq!(save(&*other, &key("a"), new.fence, row(2, b"new")).await, Saved::Done);
+    assert_eq!(save(&*paused, &key("a"), old.fence, late.clone()).await, Saved::Fenced);
     assert_eq!(remove(&*paused, &key("a"), old.fence).await, Saved::Fenced);
 
     release(&*other, &key("a"), new.fence).await;
-    assert_eq!(
-        save(&*paused, &key("a"), old.fence, late).await,
-        Saved::Fenced
-    );
+    assert_eq!(save(&*paused, &key("a"), old.fence, late).await, Saved::Fenced);
     assert_eq!(remove(&*paused, &key("a"), old.fence).await, Saved::Fenced);
     assert_eq!(load(&*other, &key("a")).await, Some(row(2, b"new")));
 }
@@ -336,16 +270,8 @@ async fn nobody_writes_without_a_lease(fixture: &impl Fixture) {
     release(&*store, &key("a"), released).await;
     let elsewhere = lease(&*store, &key("b"), 1).await.fence;
     for fence in [Fence::NONE, released, elsewhere, Fence::LAST] {
-        assert_eq!(
-            save(&*store, &key("a"), fence, row(1, b"x")).await,
-            Saved::Fenced,
-            "{fence}"
-        );
-        assert_eq!(
-            remove(&*store, &key("a"), fence).await,
-            Saved::Fenced,
-            "{fence}"
-        );
+        assert_eq!(save(&*store, &key("a"), fence, row(1, b"x")).await, Saved::Fenced, "{fence}");
+        assert_eq!(remove(&*store, &key("a"), fence).await, Saved::Fenced, "{fence}");
     }
     assert_eq!(load(&*store, &key("a")).await, None);
 }
@@ -353,34 +279,16 @@ async fn nobody_writes_without_a_lease(fixture: &impl Fixture) {
 async fn a_generation_never_goes_back(fixture: &impl Fixture) {
     let store = fixture.open().await;
     let first = lease(&*store, &key("a"), 1).await.fence;
-    assert_eq!(
-        save(&*store, &key("a"), first, row(5, b"five")).await,
-        Saved::Done
-    );
-    assert_eq!(
-        save(&*store, &key("a"), first, row(4, b"four")).await,
-        Saved::Behind
-    );
+    assert_eq!(save(&*store, &key("a"), first, row(5, b"five")).await, Saved::Done);
+    assert_eq!(save(&*store, &key("a"), first, row(4, b"four")).await, Saved::Behind);
     assert_eq!(load(&*store, &key("a")).await, Some(row(5, b"five")));
-    assert_eq!(
-        save(&*store, &key("a"), first, row(5, b"five, noted")).await,
-        Saved::Done
-    );
+    assert_eq!(save(&*store, &key("a"), first, row(5, b"five, noted")).await, Saved::Done);
 
     let second = lease(&*store, &key("a"), 1).await.fence;
-    assert_eq!(
-        save(&*store, &key("a"), second, row(4, b"four")).await,
-        Saved::Behind
-    );
+    assert_eq!(save(&*store, &key("a"), second, row(4, b"four")).await, Saved::Behind);
     assert_eq!(load(&*store, &key("a")).await, Some(row(5, b"five, noted")));
-    assert_eq!(
-        save(&*store, &key("a"), second, row(5, b"again")).await,
-        Saved::Done
-    );
-    assert_eq!(
-        save(&*store, &key("a"), second, row(8, b"eight")).await,
-        Saved::Done
-    );
+    assert_eq!(save(&*store, &key("a"), second, row(5, b"again")).await, Saved::Done);
+    assert_eq!(save(&*store, &key("a"), second, row(8, b"eight")).await, Saved::Done);
     assert_eq!(load(&*store, &key("a")).await, Some(row(8, b"eight")));
 }
 
@@ -391,20 +299,9 @@ async fn a_removed_row_is_gone_and_may_begin_anew(fixture: &impl Fixture) {
     assert_eq!(remove(&*store, &key("a"), fence).await, Saved::Done);
     assert_eq!(load(&*store, &key("a")).await, None);
     assert_eq!(store.list(&Kind::CREDENTIAL).await, Ok(vec![]));
-    assert_eq!(
-        remove(&*store, &key("a"), fence).await,
-        Saved::Done,
-        "nothing left to remove"
-    );
-    assert_eq!(
-        acquire(&*store, &key("a"), 2).await.lease(),
-        None,
-        "the lease stays"
-    );
-    assert_eq!(
-        save(&*store, &key("a"), fence, row(1, b"one")).await,
-        Saved::Done
-    );
+    assert_eq!(remove(&*store, &key("a"), fence).await, Saved::Done, "nothing left to remove");
+    assert_eq!(acquire(&*store, &key("a"), 2).await.lease(), None, "the lease stays");
+    assert_eq!(save(&*store, &key("a"), fence, row(1, b"one")).await, Saved::Done);
     assert_eq!(load(&*store, &key("a")).await, Some(row(1, b"one")));
 }
 
@@ -416,18 +313,9 @@ async fn rows_are_listed_by_kind_in_order(fixture: &impl Fixture) {
     };
     let kind = Kind::new("a_b").expect("kinds in stories keep the grammar");
     // No pattern language may take `_` and `.` for more than themselves.
-    let listed = [
-        other("a_b", "1"),
-        other("a_b", "1").with_member(3),
-        other("a_b", "x"),
-    ];
-    let unlisted = [
-        other("a_bc", "1"),
-        other("a", "b"),
-        other("aXb", "1"),
-        other("A_B", "1"),
-        key("a_b"),
-    ];
+    let listed = [other("a_b", "1"), other("a_b", "1").with_member(3), other("a_b", "x")];
+    let unlisted =
+        [other("a_bc", "1"), other("a", "b"), other("aXb", "1"), other("A_B", "1"), key("a_b")];
     for key in unlisted.iter().chain(listed.iter().rev()) {
         write(&*store, key, row(1, key.to_string().as_bytes())).await;
     }
@@ -448,11 +336,7 @@ async fn of_many_who_ask_at_once_one_gets_the_lease(fixture: &impl Fixture) {
             }
         };
         let granted = join_all(stores.iter().enumerate().map(ask)).await;
-        assert_eq!(
-            granted.iter().flatten().count(),
-            1,
-            "round {round}: {granted:?}"
-        );
+        assert_eq!(granted.iter().flatten().count(), 1, "round {round}: {granted:?}");
     }
 }
 
@@ -498,12 +382,7 @@ async fn no_count_is_lost_between_many_holders(fixture: &impl Fixture) {
     };
     join_all(stores.iter().enumerate().map(count)).await;
     let last = load(&*stores[0], key).await.map(|row| row.generation);
-    assert_eq!(
-        last,
-        Some(EACH * stores.len() as u64),
-        "{} came late",
-        late.get()
-    );
+    assert_eq!(last, Some(EACH * stores.len() as u64), "{} came late", late.get());
 }
 
 async fn others_go_on() {

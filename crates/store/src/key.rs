@@ -32,20 +32,12 @@ impl Key {
 
     /// A client that brought its own id and secret.
     pub fn client(digest: &Digest) -> Self {
-        Self {
-            kind: Kind::CLIENT,
-            name: digest.to_hex().into(),
-            member: None,
-        }
+        Self { kind: Kind::CLIENT, name: digest.to_hex().into(), member: None }
     }
 
     /// A refresh token that a caller brought.
     pub fn refresh(digest: &Digest) -> Self {
-        Self {
-            kind: Kind::REFRESH,
-            name: digest.to_hex().into(),
-            member: None,
-        }
+        Self { kind: Kind::REFRESH, name: digest.to_hex().into(), member: None }
     }
 
     /// Any other row.
@@ -54,20 +46,13 @@ impl Key {
     /// If `name` breaks the grammar.
     pub fn other(kind: Kind, name: &str) -> Result<Self, KeyError> {
         part(name)?;
-        Ok(Self {
-            kind,
-            name: name.into(),
-            member: None,
-        })
+        Ok(Self { kind, name: name.into(), member: None })
     }
 
     /// The same key with a member.
     #[must_use]
     pub fn with_member(self, member: u16) -> Self {
-        Self {
-            member: Some(member),
-            ..self
-        }
+        Self { member: Some(member), ..self }
     }
 
     /// The kind.
@@ -164,11 +149,7 @@ fn part(text: &str) -> Result<(), KeyError> {
         return Err(KeyError::Length);
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if text.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(KeyError::Character)
-    }
+    if text.bytes().all(allowed) { Ok(()) } else { Err(KeyError::Character) }
 }
 
 #[cfg(test)]
@@ -177,18 +158,10 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        for text in [
-            "credential/polling/0",
-            "credential/a.b-c_D/65535",
-            "client/00ff",
-            "x/y",
-        ] {
+        for text in ["credential/polling/0", "credential/a.b-c_D/65535", "client/00ff", "x/y"] {
             assert_eq!(text.parse::<Key>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "credential/polling/3".parse(),
-            Key::credential("polling", 3)
-        );
+        assert_eq!("credential/polling/3".parse(), Key::credential("polling", 3));
     }
 
     #[test]

@@ -88,13 +88,10 @@ pub(crate) fn open(path: &Path) -> Result<Root, KeyFileError> {
         return Err(KeyFileError::Owner { path, owner });
     }
     let mut content = Zeroizing::new(Vec::with_capacity(Keyring::KEY_LEN + 1));
-    file.take(Keyring::KEY_LEN as u64 + 1)
-        .read_to_end(&mut content)
-        .map_err(&failed)?;
+    file.take(Keyring::KEY_LEN as u64 + 1).read_to_end(&mut content).map_err(&failed)?;
     let size = content.len();
     let root = <[u8; Keyring::KEY_LEN]>::try_from(content.as_slice());
-    root.map(Zeroizing::new)
-        .map_err(|_| KeyFileError::Size { path, size })
+    root.map(Zeroizing::new).map_err(|_| KeyFileError::Size { path, size })
 }
 
 /// Puts a complete, durable file at `path` unless there is one already: whoever loses the race
@@ -105,15 +102,9 @@ fn create(path: &Path, root: &Root) -> io::Result<()> {
     draft.push(format!(".{unique}"));
     let draft = PathBuf::from(draft);
 
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)?;
-    let placed = file
-        .write_all(&**root)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| place(&draft, path));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let placed =
+        file.write_all(&**root).and_then(|()| file.sync_all()).and_then(|()| place(&draft, path));
     match placed {
         Ok(()) => {}
         Err(error) => {
@@ -124,9 +115,7 @@ fn create(path: &Path, root: &Root) -> io::Result<()> {
         }
     }
     // The loser too: it must not use a key whose name is not yet durable.
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
@@ -143,11 +132,7 @@ fn place(draft: &Path, path: &Path) -> io::Result<()> {
 
 fn io_error(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> KeyFileError {
     let path = path.to_owned();
-    move |source| KeyFileError::Io {
-        path: path.clone(),
-        doing,
-        source,
-    }
+    move |source| KeyFileError::Io { path: path.clone(), doing, source }
 }
 
 #[cfg(test)]
@@ -184,10 +169,7 @@ mod tests {
                 Keyring::open_or_create(&path).unwrap().digest("", b"x")
             };
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(digests.iter().all(|digest| *digest == digests[0]));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
@@ -209,10 +191,7 @@ mod tests {
             fs::write(&path, vec![1; size]).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             let error = Keyring::open_or_create(&path).unwrap_err().to_string();
-            assert!(
-                error.contains(says) && error.contains("store.key"),
-                "{error}"
-            );
+            assert!(error.contains(says) && error.contains("store.key"), "{error}");
             assert_eq!(fs::read(&path).unwrap(), vec![1; size]);
         }
     }
@@ -222,9 +201,6 @@ mod tests {
         let directory = directory();
         let path = directory.path().join("missing/store.key");
         let error = Keyring::open_or_create(&path).unwrap_err().to_string();
-        assert!(
-            error.contains("missing/store.key") && error.contains("directory"),
-            "{error}"
-        );
+        assert!(error.contains("missing/store.key") && error.contains("directory"), "{error}");
     }
 }

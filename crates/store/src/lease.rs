@@ -76,9 +76,7 @@ impl Acquired {
 
     /// Busy, for `remaining` at most.
     pub fn busy(remaining: Duration) -> Self {
-        Self::Busy {
-            retry_after: remaining.min(Self::ASK_AGAIN),
-        }
+        Self::Busy { retry_after: remaining.min(Self::ASK_AGAIN) }
     }
 
     /// The lease, if it was granted.
@@ -109,11 +107,9 @@ impl HolderId {
     /// [`StoreError::Unavailable`] if the kernel has no random bytes.
     pub fn random() -> Result<Self, StoreError> {
         let mut bits = [0; 16];
-        SystemRandom::new()
-            .fill(&mut bits)
-            .map_err(|_| StoreError::Unavailable {
-                why: "the kernel gives no random bytes; try again".to_owned(),
-            })?;
+        SystemRandom::new().fill(&mut bits).map_err(|_| StoreError::Unavailable {
+            why: "the kernel gives no random bytes; try again".to_owned(),
+        })?;
         Ok(Self(u128::from_be_bytes(bits)))
     }
 
@@ -142,25 +138,14 @@ mod tests {
     #[test]
     fn a_fence_counts_up_and_refuses_to_wrap() {
         assert_eq!(Fence::NONE.next().unwrap(), Fence::from_u64(1));
-        assert!(matches!(
-            Fence::LAST.next(),
-            Err(StoreError::Refused { .. })
-        ));
-        assert!(matches!(
-            Fence::from_u64(u64::MAX).next(),
-            Err(StoreError::Refused { .. })
-        ));
+        assert!(matches!(Fence::LAST.next(), Err(StoreError::Refused { .. })));
+        assert!(matches!(Fence::from_u64(u64::MAX).next(), Err(StoreError::Refused { .. })));
     }
 
     #[test]
     fn busy_is_asked_again_soon() {
         let busy = |millis| Acquired::busy(Duration::from_millis(millis));
         assert_eq!(busy(90_000), busy(250));
-        assert_eq!(
-            busy(3),
-            Acquired::Busy {
-                retry_after: Duration::from_millis(3)
-            }
-        );
+        assert_eq!(busy(3), Acquired::Busy { retry_after: Duration::from_millis(3) });
     }
 }

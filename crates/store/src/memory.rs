@@ -43,10 +43,7 @@ impl Content {
 impl MemoryStore {
     /// An empty store whose leases run by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            content: Arc::default(),
-        }
+        Self { clock, content: Arc::default() }
     }
 
     /// No step leaves the content half changed, so a panic elsewhere does not spoil it.
@@ -74,18 +71,8 @@ impl Store for MemoryStore {
             }
             let fence = content.last_fence.next()?;
             content.last_fence = fence;
-            content.leases.insert(
-                key,
-                Held {
-                    fence,
-                    holder,
-                    until: now + ttl,
-                },
-            );
-            Ok(Acquired::Lease(Lease {
-                fence,
-                valid_for: ttl,
-            }))
+            content.leases.insert(key, Held { fence, holder, until: now + ttl });
+            Ok(Acquired::Lease(Lease { fence, valid_for: ttl }))
         })
     }
 
@@ -108,11 +95,7 @@ impl Store for MemoryStore {
             if !content.permits(&key, fence) {
                 return Ok(Saved::Fenced);
             }
-            if content
-                .rows
-                .get(&key)
-                .is_some_and(|stored| stored.generation > row.generation)
-            {
+            if content.rows.get(&key).is_some_and(|stored| stored.generation > row.generation) {
                 return Ok(Saved::Behind);
             }
             content.rows.insert(key, row);
@@ -137,9 +120,7 @@ impl Store for MemoryStore {
         Box::pin(async move {
             let content = self.content();
             let of_kind = content.rows.iter().filter(|(key, _)| *key.kind() == kind);
-            Ok(of_kind
-                .map(|(key, row)| (key.clone(), row.clone()))
-                .collect())
+            Ok(of_kind.map(|(key, row)| (key.clone(), row.clone())).collect())
         })
     }
 

@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
+use bellwether_oauth::Secret;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use ring::hmac;
@@ -39,6 +40,16 @@ impl Keyring {
 
     /// The keyring of a root key.
     pub fn from_bytes(root: &[u8; Self::KEY_LEN]) -> Self {
+        Self::from_root(root)
+    }
+
+    /// The keyring of a root secret that somebody configured: as strong as its text, which should
+    /// have at least 32 random characters.
+    pub fn from_secret(root: &Secret) -> Self {
+        Self::from_root(root.expose().as_bytes())
+    }
+
+    fn from_root(root: &[u8]) -> Self {
         let prk = Salt::new(HKDF_SHA256, b"bellwether store 1").extract(root);
         let sealing = derive(&prk, &[b"seal"]);
         let hashing = derive(&prk, &[b"digest"]);
@@ -185,9 +196,7 @@ fn random_root() -> Zeroizing<[u8; Keyring::KEY_LEN]> {
 }
 
 fn fill_random(bytes: &mut [u8]) {
-    SystemRandom::new()
-        .fill(bytes)
-        .expect("the kernel gives random bytes once it has booted");
+    SystemRandom::new().fill(bytes).expect("the kernel gives random bytes once it has booted");
 }
 
 /// An encrypted row: a version, a nonce, the text and its tag. Clones are cheap.
@@ -250,10 +259,7 @@ impl Digest {
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl PartialEq for Digest {
@@ -299,34 +305,10 @@ mod tests {
         let other = Keyring::from_bytes(&[8; 32]);
         let cases = [
             ("itself", &same, "credential/a/0", 5, Ok(b"text".to_vec())),
-            (
-                "another root key",
-                &other,
-                "credential/a/0",
-                5,
-                Err(OpenError::Refused),
-            ),
-            (
-                "another row",
-                &same,
-                "credential/a/1",
-                5,
-                Err(OpenError::Refused),
-            ),
-            (
-                "an earlier generation",
-                &same,
-                "credential/a/0",
-                4,
-                Err(OpenError::Refused),
-            ),
-            (
-                "a later generation",
-                &same,
-                "credential/a/0",
-                6,
-                Err(OpenError::Refused),
-            ),
+            ("another root key", &other, "credential/a/0", 5, Err(OpenError::Refused)),
+            ("another row", &same, "credential/a/1", 5, Err(OpenError::Refused)),
+            ("an earlier generation", &same, "credential/a/0", 4, Err(OpenError::Refused)),
+            ("a later generation", &same, "credential/a/0", 6, Err(OpenError::Refused)),
         ];
         for (what, ring, name, generation, expected) in cases {
             let opened = ring.open(&key(name), generation, &sealed);
@@ -343,10 +325,7 @@ mod tests {
             let mut changed = sealed.as_bytes().to_vec();
             changed[at] ^= 1;
             assert!(open(changed).is_err(), "byte {at} changed");
-            assert!(
-                open(sealed.as_bytes()[..at].to_vec()).is_err(),
-                "cut after {at}"
-            );
+            assert!(open(sealed.as_bytes()[..at].to_vec()).is_err(), "cut after {at}");
         }
     }
 
@@ -360,10 +339,7 @@ mod tests {
     #[test]
     fn the_same_text_is_never_sealed_alike_and_never_shows() {
         let ring = Keyring::ephemeral();
-        let (a, b) = (
-            ring.seal(&key("x/y"), 1, b"needle"),
-            ring.seal(&key("x/y"), 1, b"needle"),
-        );
+        let (a, b) = (ring.seal(&key("x/y"), 1, b"needle"), ring.seal(&key("x/y"), 1, b"needle"));
         assert_ne!(a, b);
         assert!(!a.as_bytes().windows(6).any(|window| window == b"needle"));
         assert_eq!(a.as_bytes().len(), 6 + OVERHEAD);
@@ -390,6 +366,13 @@ mod tests {
         assert!(!Keyring::from_bytes(&[8; 32]).verify("client", b"secret", &digest));
         assert_eq!(digest.to_hex().len(), 64);
         assert_eq!(digest.to_string(), digest.to_hex()[..12]);
+    }
+
+    #[test]
+    fn a_configured_secret_is_a_key_like_any_other() {
+        let of = |text: &str| Keyring::from_secret(&text.into()).digest("", b"x");
+        assert_eq!(of("0123456789abcdef0123456789abcdef"), of("0123456789abcdef0123456789abcdef"));
+        assert_ne!(of("0123456789abcdef0123456789abcdef"), of("0123456789abcdef0123456789abcdeF"));
     }
 
     #[test]

@@ -33,12 +33,7 @@ impl Stamp {
         let ahead = now.at.until(instant);
         let behind = u64::try_from(now.at.since(instant).as_millis()).unwrap_or(u64::MAX);
         let wall = (now.wall + ahead).as_millis().saturating_sub(behind);
-        Self {
-            at: instant.as_nanos(),
-            wall,
-            written: now.wall.as_millis(),
-            boot: now.boot,
-        }
+        Self { at: instant.as_nanos(), wall, written: now.wall.as_millis(), boot: now.boot }
     }
 
     /// The instant on `clock`. One from before its boot is at the earliest [`Timestamp::ZERO`].
@@ -52,10 +47,7 @@ impl Stamp {
             return Timestamp::from_nanos(self.at);
         }
         let wall = self.wall();
-        let ahead = now
-            .wall
-            .until(wall)
-            .min(UnixTime::from_millis(self.written).until(wall));
+        let ahead = now.wall.until(wall).min(UnixTime::from_millis(self.written).until(wall));
         now.at + ahead - wall.until(now.wall)
     }
 
@@ -101,9 +93,7 @@ mod tests {
             let written = clock.wall().as_secs();
             let stamp = stamped(&clock);
             clock.reboot(down);
-            clock.set_wall(UnixTime::from_secs(
-                written.saturating_add_signed(shows * 60),
-            ));
+            clock.set_wall(UnixTime::from_secs(written.saturating_add_signed(shows * 60)));
             let instant = stamp.resolve(&clock);
             match remains {
                 Some(remains) => assert_eq!(clock.now().until(instant), remains, "after {down:?}"),

@@ -62,11 +62,7 @@ impl Row {
     /// # Errors
     /// [`StoreError::Refused`] if the row is too large or its generation too high.
     pub fn check(&self) -> Result<(), StoreError> {
-        let refused = |why: &str| {
-            Err(StoreError::Refused {
-                why: why.to_owned(),
-            })
-        };
+        let refused = |why: &str| Err(StoreError::Refused { why: why.to_owned() });
         if self.sealed.as_bytes().len() > Self::SIZE_LIMIT {
             return refused("a row has at most 1 MiB; keep less in it");
         }

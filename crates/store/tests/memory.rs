@@ -25,10 +25,7 @@ impl Fixture for Memory {
 async fn conforms() {
     conformance::run(async || {
         let clock = Arc::new(ManualClock::new());
-        Memory {
-            store: MemoryStore::new(clock.clone()),
-            clock,
-        }
+        Memory { store: MemoryStore::new(clock.clone()), clock }
     })
     .await;
 }
