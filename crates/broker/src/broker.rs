@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bellwether_lifecycle::Lifecycle;
 use bellwether_oauth::Secret;
-use bellwether_store::{Clock, Digest, HolderId, Keyring, Store, StoreError};
+use bellwether_store::{Clock, Digest, Keyring, Store};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::command::Command;
@@ -53,18 +53,14 @@ pub struct Added {
 
 impl Broker {
     /// Starts the scheduler on the current runtime.
-    ///
-    /// # Errors
-    /// When the kernel gives no random bytes.
-    pub fn start(environment: Environment) -> Result<Self, StoreError> {
+    pub fn start(environment: Environment) -> Self {
         let Environment { clock, store, keyring, seed } = environment;
-        let holder = HolderId::random()?;
-        let surroundings = Arc::new(Surroundings { clock, store, keyring, holder });
+        let surroundings = Arc::new(Surroundings { clock, store, keyring });
         let (commands, receiver) = mpsc::unbounded_channel();
         let (news, _) = broadcast::channel(NEWS_KEPT);
         let scheduler = Scheduler::new(Arc::clone(&surroundings), receiver, news.clone(), seed);
         tokio::spawn(scheduler.run());
-        Ok(Self { surroundings, commands, news, next_id: Arc::new(AtomicU64::new(0)) })
+        Self { surroundings, commands, news, next_id: Arc::new(AtomicU64::new(0)) }
     }
 
     /// Adds a credential, with whatever the store holds for it.
@@ -105,7 +101,9 @@ impl Broker {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn remembered_clients(&self) -> Result<Vec<RememberedClient>, StoreError> {
+    pub async fn remembered_clients(
+        &self,
+    ) -> Result<Vec<RememberedClient>, bellwether_store::StoreError> {
         restore::remembered_clients(&self.surroundings).await
     }
 

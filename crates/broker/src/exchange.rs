@@ -26,7 +26,6 @@ use crate::handle::PATIENCE;
 use crate::settings::{AuthorizationServer, Identity};
 use crate::transport::{Outgoing, TransportError};
 
-const LEASE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
 /// A family longer than this within the replay time is not followed to its end.
 const LONGEST_FAMILY: usize = 1000;
@@ -227,7 +226,7 @@ impl Presented {
 
     async fn lease(&self, surroundings: &Surroundings, key: &Key) -> Result<Fence, StoreError> {
         loop {
-            match surroundings.store.acquire(key, surroundings.holder, LEASE).await? {
+            match surroundings.acquire(key).await? {
                 Acquired::Lease(lease) => return Ok(lease.fence),
                 Acquired::Busy { retry_after } => sleep(retry_after.min(LOOK_AGAIN)).await,
             }

@@ -33,7 +33,14 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keyring: Keyring,
-    pub(crate) holder: HolderId,
+}
+
+impl Surroundings {
+    /// Takes the lease on a key. Each asks under a name of its own: two tasks of one process must
+    /// not take each other for the same holder.
+    pub(crate) async fn acquire(&self, key: &Key) -> Result<Acquired, StoreError> {
+        self.store.acquire(key, HolderId::random()?, LEASE).await
+    }
 }
 
 /// One renewal of one pool member.
@@ -76,7 +83,8 @@ impl Flight {
     pub(crate) async fn fly(self) -> Landed {
         let key = self.settings.key.clone().with_member(self.member);
         let store = &self.surroundings.store;
-        let fence = match store.acquire(&key, self.surroundings.holder, LEASE).await {
+        let acquired = self.surroundings.acquire(&key).await;
+        let fence = match acquired {
             Ok(Acquired::Lease(lease)) => Some(lease.fence),
             Ok(Acquired::Busy { retry_after }) => return self.look(&key, retry_after).await,
             // A grant that spends nothing can be used without coordination; what it costs is at

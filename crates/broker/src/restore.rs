@@ -58,8 +58,7 @@ pub(crate) async fn forget(surroundings: &Surroundings, settings: &CredentialSet
     for member in 0..settings.pool.max(1) {
         let key = settings.key.clone().with_member(member);
         let store = &surroundings.store;
-        let lease = store.acquire(&key, surroundings.holder, Duration::from_secs(5)).await;
-        if let Ok(Acquired::Lease(lease)) = lease {
+        if let Ok(Acquired::Lease(lease)) = surroundings.acquire(&key).await {
             let removed = store.remove(&key, lease.fence).await;
             let released = store.release(&key, lease.fence).await;
             if let Err(error) = removed.map(|_| ()).and(released) {

@@ -7,5 +7,9 @@
 
 pub mod commands;
 pub mod configuration;
+mod local_socket;
+mod log;
+mod plan;
+mod secret_files;
 
 pub use commands::run;

@@ -10,7 +10,7 @@ use futures_util::stream;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::answer::{Answer, Refusal, json, streamed, text, without_body};
@@ -32,18 +32,18 @@ pub struct Admin {
 }
 
 /// A credential as `/v1/credentials` shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct CredentialView {
     /// Its name.
     pub name: String,
     /// One of the public contract's states.
-    pub state: &'static str,
+    pub state: String,
     /// What led to it.
     pub why: String,
     /// When it began, in Unix seconds.
     pub since: f64,
     /// What comes next.
-    pub next_action: &'static str,
+    pub next_action: String,
     /// When, in Unix seconds.
     pub next_at: Option<f64>,
     /// Goes up by one with each accepted token response.
@@ -178,7 +178,8 @@ impl Admin {
         }
     }
 
-    fn views(&self) -> Vec<CredentialView> {
+    /// Every credential, by name.
+    pub fn views(&self) -> Vec<CredentialView> {
         self.gateway.handles().iter().map(|handle| self.view(handle)).collect()
     }
 
@@ -195,10 +196,10 @@ impl Admin {
         let counters = handle.counters();
         CredentialView {
             name: handle.name(),
-            state: status.state.as_str(),
+            state: status.state.as_str().to_owned(),
             why: why(handle),
             since: wall(status.since),
-            next_action: status.next_action.as_str(),
+            next_action: status.next_action.as_str().to_owned(),
             next_at: status.next_at.map(wall),
             generation: handle.generation(),
             held: held.iter().flatten().count(),

@@ -138,10 +138,11 @@ impl Clients {
         });
     }
 
-    /// Every credential that somebody brought.
+    /// Every credential that somebody brought with the right secret; guesses are nobody's business.
     pub(crate) fn handles(&self) -> Vec<Handle> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let offered = entries.by_digest.values().filter_map(|brought| brought.offered());
+        let verified = |brought: &&Arc<Brought>| brought.verified.load(Ordering::Relaxed);
+        let offered = entries.by_digest.values().filter(verified).filter_map(|b| b.offered());
         offered.map(|offered| offered.handle.clone()).collect()
     }
 

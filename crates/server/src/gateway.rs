@@ -101,6 +101,11 @@ impl Gateway {
         handles
     }
 
+    /// The time by the broker's clock.
+    pub fn now(&self) -> bellwether_broker::lifecycle::Timestamp {
+        self.broker.clock().now()
+    }
+
     /// A credential was forgotten by the broker.
     pub fn forget(&self, name: &str) {
         self.passes.forget(name);

@@ -56,14 +56,14 @@ impl Running {
     pub fn start(
         gateway: Arc<Gateway>,
         gateway_listener: TcpListener,
-        admin: Admin,
+        admin: Arc<Admin>,
         admin_listener: TcpListener,
         drain: Duration,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
         let gateway = listen::serve(gateway_listener, gateway, stopped.clone(), drain);
-        let admin = listen::serve(admin_listener, Arc::new(admin), stopped, drain);
+        let admin = listen::serve(admin_listener, admin, stopped, drain);
         Self { stop, tasks: vec![tokio::spawn(gateway), tokio::spawn(admin), news] }
     }
 

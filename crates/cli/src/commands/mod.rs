@@ -1,6 +1,10 @@
 //! The commands, and what their outcome means to the caller.
 
 mod check;
+mod lab;
+mod serve;
+mod status;
+mod token;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,13 +23,21 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
+    Token(token::Token),
     Check(check::Check),
+    Status(status::Status),
+    Lab(lab::Lab),
 }
 
 impl Command {
     fn run(&self, environment: Environment<'_>) -> Result<(), Failure> {
         match self {
+            Self::Serve(serve) => serve.run(environment),
+            Self::Token(token) => token.run(environment),
             Self::Check(check) => check.run(environment),
+            Self::Status(status) => status.run(environment),
+            Self::Lab(lab) => lab.run(environment),
         }
     }
 }
@@ -109,4 +121,12 @@ fn print_result(text: &str) -> Result<(), Failure> {
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// The runtime a command works in.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("the runtime does not start: {error}")))
 }

@@ -52,6 +52,14 @@ pub(super) fn parse_url(text: &str) -> Result<Url, InvalidUrl> {
     Ok(url)
 }
 
+/// An endpoint given as a flag.
+///
+/// # Errors
+/// What is wrong with it, without showing it where it may hold a secret.
+pub fn parse_endpoint(text: &str) -> Result<Url, String> {
+    parse_url(text).map_err(|invalid| invalid.message)
+}
+
 fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

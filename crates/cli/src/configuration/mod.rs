@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub use address::parse_listen;
+pub use address::{parse_endpoint, parse_listen};
 pub use admin::Admin;
 pub use authorization_server::{AuthorizationServer, CertificateAuthorities};
 pub use caller::Caller;

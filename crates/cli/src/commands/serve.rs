@@ -1,0 +1,297 @@
+//! `bellwether serve`: the broker.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_broker::provider::Rotation;
+use bellwether_broker::{Broker, Environment as BrokerEnvironment, Handle};
+use bellwether_server::{
+    Admin, AdminSettings, Configured, Gateway, GatewaySettings, HandOut, Running, bind,
+};
+use bellwether_store::{Clock, SystemClock};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+
+use super::{Failure, load_configuration};
+use crate::configuration::{
+    Admin as AdminSection, Configuration, Environment, Gateway as GatewaySection, StoreUrl,
+    duration, parse_listen,
+};
+use crate::local_socket::LocalSocket;
+use crate::log;
+use crate::plan::{self, OpenVendor, PlannedCredential};
+use crate::secret_files;
+
+/// Connections are given this long to finish.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Run the broker: a token endpoint and an API gateway for callers, metrics for operators
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The configuration; else $BELLWETHER_CONFIG, ./bellwether.toml, or the user's own
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["provider", "token_endpoint"])]
+    config: Option<PathBuf>,
+    /// Where callers connect; port 0 picks one
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    listen: Option<SocketAddr>,
+    /// Where operators connect; port 0 picks one
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    admin_listen: Option<SocketAddr>,
+    /// memory: or sqlite:PATH; a URL with a password belongs into the configuration
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// A vendor known beforehand; callers bring their own client id and secret
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// The vendor's region
+    #[arg(long, requires = "provider", value_name = "REGION")]
+    region: Option<String>,
+    /// The authorization server's token endpoint; callers bring their own client id and secret
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    token_endpoint: Option<Url>,
+    /// Where API requests go
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    resource_server: Option<Url>,
+    /// What a second use of a refresh token does: none, strict, new-pair, same-pair,
+    /// until-acknowledged or last-pair
+    #[arg(long, value_name = "CLASS", value_parser = rotation)]
+    rotation: Option<Rotation>,
+    /// How long a spent refresh token is taken again
+    #[arg(long, value_name = "DURATION", value_parser = duration_of)]
+    rotation_window: Option<Duration>,
+    /// Access tokens held for each client
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pool: Option<u16>,
+    /// Give callers the real tokens, or local ones that are good only here
+    #[arg(long, value_name = "local|real", value_parser = hand_out)]
+    hand_out: Option<HandOut>,
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    parse_listen(text).map_err(|error| error.to_string())
+}
+
+fn endpoint(text: &str) -> Result<Url, String> {
+    crate::configuration::parse_endpoint(text)
+}
+
+fn rotation(text: &str) -> Result<Rotation, String> {
+    Rotation::parse(text).map_err(|error| error.to_string())
+}
+
+fn duration_of(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|error| error.to_string())
+}
+
+fn hand_out(text: &str) -> Result<HandOut, String> {
+    crate::configuration::HandOut::parse(text).map(plan::hand_out)
+}
+
+/// Everything that is to run.
+struct Planned {
+    listen: SocketAddr,
+    admin_listen: SocketAddr,
+    store: crate::configuration::Store,
+    gateway: GatewaySettings,
+    admin: AdminSettings,
+    credentials: Vec<PlannedCredential>,
+}
+
+impl Serve {
+    pub(super) fn run(&self, environment: Environment<'_>) -> Result<(), Failure> {
+        log::start(environment);
+        let open = self.provider.is_some() || self.token_endpoint.is_some();
+        let (planned, configuration) = if open {
+            (self.without_file(environment)?, None)
+        } else {
+            let configuration = load_configuration(self.config.as_deref(), environment)?;
+            (self.with_file(&configuration, environment)?, Some(configuration))
+        };
+        super::runtime()?.block_on(run(planned, configuration, environment))
+    }
+
+    fn with_file(
+        &self,
+        configuration: &Configuration,
+        environment: Environment<'_>,
+    ) -> Result<Planned, Failure> {
+        let GatewaySection {
+            listen,
+            hosts,
+            hand_out,
+            login_path,
+            api_path,
+            refresh_replay,
+            max_body,
+        } = configuration.gateway.clone();
+        let AdminSection { listen: admin_listen, hosts: admin_hosts, key } =
+            configuration.admin.clone();
+        Ok(Planned {
+            listen: self.listen.unwrap_or(listen),
+            admin_listen: self.admin_listen.unwrap_or(admin_listen),
+            store: plan::store(self.store.as_deref(), Some(&configuration.store), environment)
+                .map_err(Failure::Usage)?,
+            gateway: GatewaySettings {
+                hand_out: self.hand_out.unwrap_or(plan::hand_out(hand_out)),
+                hosts,
+                login_path,
+                api_path,
+                refresh_replay,
+                replay_body: usize::try_from(max_body).unwrap_or(usize::MAX),
+                callers: plan::callers(configuration),
+                ..GatewaySettings::default()
+            },
+            admin: AdminSettings { key: key.map(|key| key.value), hosts: admin_hosts },
+            credentials: plan::credentials(configuration).map_err(Failure::Failed)?,
+        })
+    }
+
+    fn without_file(&self, environment: Environment<'_>) -> Result<Planned, Failure> {
+        let vendor = OpenVendor {
+            provider: self.provider.as_deref(),
+            region: self.region.as_deref(),
+            token_endpoint: self.token_endpoint.as_ref(),
+            resource_server: self.resource_server.as_ref(),
+            rotation: self.rotation,
+            rotation_window: self.rotation_window,
+            pool: self.pool.unwrap_or(plan::DEFAULT_POOL),
+        };
+        let defaults = (GatewaySection::default(), AdminSection::default());
+        Ok(Planned {
+            listen: self.listen.unwrap_or(defaults.0.listen),
+            admin_listen: self.admin_listen.unwrap_or(defaults.1.listen),
+            store: plan::store(self.store.as_deref(), None, environment).map_err(Failure::Usage)?,
+            gateway: GatewaySettings {
+                hand_out: self.hand_out.unwrap_or_default(),
+                open: Some(vendor.vendor().map_err(Failure::Usage)?),
+                ..GatewaySettings::default()
+            },
+            admin: AdminSettings::default(),
+            credentials: Vec::new(),
+        })
+    }
+}
+
+async fn run(
+    planned: Planned,
+    configuration: Option<Configuration>,
+    environment: Environment<'_>,
+) -> Result<(), Failure> {
+    let failed = |error: String| Failure::Failed(error);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    if planned.store.url == StoreUrl::Memory && planned.gateway.open.is_some() {
+        tracing::warn!("the store is in memory: callers' refresh tokens do not survive a restart");
+    }
+    let opened = plan::open_store(&planned.store, &clock).map_err(failed)?;
+    let seed = bellwether_store::HolderId::random().map_err(|error| failed(error.to_string()))?;
+    let broker = Broker::start(BrokerEnvironment {
+        clock,
+        store: opened.store,
+        keyring: opened.keyring,
+        seed: seed.as_u128() as u64,
+    });
+
+    let listener = bind(planned.listen).await.map_err(|error| failed(error.to_string()))?;
+    let admin_listener = bind(planned.admin_listen).await.map_err(|e| failed(e.to_string()))?;
+    let address = listener.local_addr().map_err(|error| failed(error.to_string()))?;
+    let admin_address = admin_listener.local_addr().map_err(|error| failed(error.to_string()))?;
+
+    let (mut configured, mut watched) = (Vec::new(), Vec::new());
+    for PlannedCredential { settings, vendor, secret } in planned.credentials {
+        let added = broker.add(settings).await;
+        watched.extend(secret.map(|source| (added.handle.clone(), source)));
+        let known_tokens = added.known_tokens;
+        configured.push(Configured { handle: added.handle, vendor, known_tokens });
+    }
+    let handles: Vec<Handle> = configured.iter().map(|one| one.handle.clone()).collect();
+    let gateway = Gateway::new(broker.clone(), planned.gateway, configured, address).await;
+    let gateway = Arc::new(gateway);
+    let admin = Arc::new(Admin::new(Arc::clone(&gateway), planned.admin, admin_address));
+    let socket = match opened.socket {
+        Some(path) => Some(
+            LocalSocket::start(path, Arc::clone(&gateway), Arc::clone(&admin))
+                .await
+                .map_err(|error| failed(error.to_string()))?,
+        ),
+        None => None,
+    };
+    let running = Running::start(gateway, listener, admin, admin_listener, DRAIN);
+    eprintln!("ready gateway=http://{address} admin=http://{admin_address}");
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    until_stopped(configuration, &handles, &watched, environment).await?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    drop(socket);
+    running.stop().await;
+    broker.stop().await;
+    Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT; reloads on SIGHUP, and secrets when their files change.
+async fn until_stopped(
+    mut configuration: Option<Configuration>,
+    handles: &[Handle],
+    watched: &[(Handle, crate::configuration::SecretSource)],
+    environment: Environment<'_>,
+) -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::Failed(error.to_string()));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    let mut files = secret_files::Watch::new(watched);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => {
+                if let Some(current) = &mut configuration {
+                    reload(current, handles, environment);
+                }
+            }
+            changed = files.changed() => secret_files::renew_secret(changed.0, changed.1, environment),
+        }
+    }
+}
+
+/// Takes over a changed configuration whole, or keeps the last good one whole.
+fn reload(current: &mut Configuration, handles: &[Handle], environment: Environment<'_>) {
+    let fresh = match Configuration::load(&current.file, environment) {
+        Ok(fresh) => fresh,
+        Err(error) => {
+            tracing::error!("the configuration stays as it was:\n{error}");
+            return;
+        }
+    };
+    let planned = match plan::credentials(&fresh) {
+        Ok(planned) => planned,
+        Err(error) => {
+            tracing::error!("the configuration stays as it was: {error}");
+            return;
+        }
+    };
+    let names = |configuration: &Configuration| -> Vec<String> {
+        configuration.credentials.iter().map(|credential| credential.name.clone()).collect()
+    };
+    let fixed = |c: &Configuration| {
+        (c.gateway.clone(), c.admin.clone(), c.store.clone(), c.callers.clone(), names(c))
+    };
+    if fixed(&fresh) != fixed(current) {
+        tracing::error!(
+            "the configuration stays as it was: listeners, store, callers and the list of \
+             credentials change with a restart"
+        );
+        return;
+    }
+    for planned in planned {
+        let name = &planned.settings.name;
+        if let Some(handle) = handles.iter().find(|handle| handle.name() == *name) {
+            handle.replace(planned.settings);
+        }
+    }
+    *current = fresh;
+    tracing::info!("the configuration was read again");
+}

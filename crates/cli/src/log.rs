@@ -1,0 +1,34 @@
+//! The log: lines on standard error, colour on a terminal alone.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::configuration::Environment;
+
+/// What is logged unless `$BELLWETHER_LOG` says otherwise.
+const DEFAULT: &str = "info";
+
+/// Starts logging; the first call counts.
+pub(crate) fn start(environment: Environment<'_>) {
+    start_at(environment, DEFAULT);
+}
+
+/// For commands whose result is what matters: problems alone.
+pub(crate) fn start_quiet(environment: Environment<'_>) {
+    start_at(environment, "error");
+}
+
+fn start_at(environment: Environment<'_>, default: &str) {
+    let filter = environment("BELLWETHER_LOG").and_then(|value| value.into_string().ok());
+    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(default))
+        .unwrap_or_else(|_| EnvFilter::new(default));
+    let json = environment("BELLWETHER_LOG_FORMAT").is_some_and(|format| format == "json");
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start finds the first one in place.
+    let _ = if json {
+        lines.json().try_init()
+    } else {
+        lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+    };
+}
