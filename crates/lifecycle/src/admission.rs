@@ -24,10 +24,7 @@ pub struct Allowance {
 
 impl Allowance {
     /// Below the throttles that vendors are known to have, and enough for any honest use.
-    pub const DEFAULT: Self = Self {
-        per_second: 8.0,
-        burst: 16,
-    };
+    pub const DEFAULT: Self = Self { per_second: 8.0, burst: 16 };
 }
 
 /// Names a renewal that wants in; chosen by whoever asks.
@@ -105,7 +102,8 @@ impl Admission {
         match settled {
             Settled::Answered => self.failures = 0,
             Settled::Faulted { retry_after } => {
-                self.failures += 1;
+                // Requests that were under way together fail together: that is one failure.
+                self.failures += u32::from(now >= self.closed_until);
                 let delay = self.backoff.delay(self.failures, chance);
                 let until = now + delay.max(retry_after.unwrap_or_default());
                 self.closed_until = self.closed_until.max(until);
@@ -125,10 +123,7 @@ impl Admission {
         let mut wake = None;
         self.clients.retain(|_, bucket| bucket.full_at > now);
         if now < self.closed_until {
-            return (
-                admitted,
-                (!self.waiting.is_empty()).then_some(self.closed_until),
-            );
+            return (admitted, (!self.waiting.is_empty()).then_some(self.closed_until));
         }
         let mut turned_away = BTreeMap::new();
         while let Some(((urgency, ticket), client)) = self.waiting.pop_first() {
@@ -164,17 +159,12 @@ impl Admission {
 
     fn free_at(&self, client: u64) -> Timestamp {
         let most = self.interval() * self.allowance.burst.saturating_sub(1);
-        self.clients
-            .get(&client)
-            .map_or(Timestamp::ZERO, |bucket| bucket.full_at - most)
+        self.clients.get(&client).map_or(Timestamp::ZERO, |bucket| bucket.full_at - most)
     }
 
     fn spend(&mut self, now: Timestamp, client: u64) {
         let one = self.interval();
-        let bucket = self
-            .clients
-            .entry(client)
-            .or_insert(Bucket { full_at: now });
+        let bucket = self.clients.entry(client).or_insert(Bucket { full_at: now });
         bucket.full_at = bucket.full_at.max(now) + one;
     }
 }
@@ -183,10 +173,7 @@ impl Admission {
 mod tests {
     use super::*;
 
-    const ALLOWANCE: Allowance = Allowance {
-        per_second: 2.0,
-        burst: 3,
-    };
+    const ALLOWANCE: Allowance = Allowance { per_second: 2.0, burst: 3 };
 
     fn at(seconds: f64) -> Timestamp {
         Timestamp::ZERO + Duration::from_secs_f64(seconds)
@@ -201,27 +188,13 @@ mod tests {
     }
 
     fn admitted(door: &mut Admission, now: f64) -> Vec<u64> {
-        door.admit(at(now))
-            .0
-            .into_iter()
-            .map(|ticket| ticket.0)
-            .collect()
+        door.admit(at(now)).0.into_iter().map(|ticket| ticket.0).collect()
     }
 
     #[test]
     fn the_most_urgent_goes_first_and_each_client_has_its_allowance() {
-        let mut door = door(&[
-            (1, 7, 9.0),
-            (2, 7, 3.0),
-            (3, 7, 5.0),
-            (4, 7, 4.0),
-            (5, 8, 99.0),
-        ]);
-        assert_eq!(
-            admitted(&mut door, 100.0),
-            [2, 4, 3, 5],
-            "three of client 7, one of 8"
-        );
+        let mut door = door(&[(1, 7, 9.0), (2, 7, 3.0), (3, 7, 5.0), (4, 7, 4.0), (5, 8, 99.0)]);
+        assert_eq!(admitted(&mut door, 100.0), [2, 4, 3, 5], "three of client 7, one of 8");
         assert_eq!(door.admit(at(100.1)), (vec![], Some(at(100.5))));
         assert_eq!(admitted(&mut door, 100.5), [1]);
     }
@@ -232,12 +205,7 @@ mod tests {
         let (half, now) = (&mut || 0.5, 100.0);
         assert_eq!(admitted(&mut door, now).len(), 3);
         for ticket in [1, 2, 3] {
-            door.settle(
-                at(now),
-                Ticket(ticket),
-                Settled::Faulted { retry_after: None },
-                half,
-            );
+            door.settle(at(now), Ticket(ticket), Settled::Faulted { retry_after: None }, half);
             door.want(Ticket(ticket), ticket, at(0.0));
         }
         let (none, wake) = door.admit(at(now));
@@ -246,11 +214,7 @@ mod tests {
         assert_eq!(door.admit(wake).0, [Ticket(1)], "one probe");
         assert!(door.admit(wake).0.is_empty());
         door.settle(wake, Ticket(1), Settled::Answered, half);
-        assert_eq!(
-            door.admit(wake).0,
-            [Ticket(2), Ticket(3)],
-            "the server is back"
-        );
+        assert_eq!(door.admit(wake).0, [Ticket(2), Ticket(3)], "the server is back");
     }
 
     #[test]
@@ -258,12 +222,7 @@ mod tests {
         let mut door = door(&[(1, 1, 0.0)]);
         assert_eq!(admitted(&mut door, 1.0), [1]);
         let retry_after = Some(Duration::from_secs(30));
-        door.settle(
-            at(1.0),
-            Ticket(1),
-            Settled::Faulted { retry_after },
-            &mut || 0.0,
-        );
+        door.settle(at(1.0), Ticket(1), Settled::Faulted { retry_after }, &mut || 0.0);
         door.want(Ticket(2), 2, at(0.0));
         assert_eq!(door.admit(at(30.9)), (vec![], Some(at(31.0))));
         assert_eq!(admitted(&mut door, 31.0), [2]);

@@ -20,17 +20,11 @@ const SPREAD: f64 = 0.2;
 
 impl Backoff {
     /// For faults that pass: at most 4 requests in the first 2 s and 8 in the first 10 s.
-    pub const PASSING: Self = Self {
-        first: Duration::from_millis(400),
-        factor: 1.6,
-        cap: Duration::from_secs(5),
-    };
+    pub const PASSING: Self =
+        Self { first: Duration::from_millis(400), factor: 1.6, cap: Duration::from_secs(5) };
     /// For what a person must fix: ever more rarely, down to one probe in 10 min.
-    pub const PROBING: Self = Self {
-        first: Duration::from_secs(2),
-        factor: 2.0,
-        cap: Duration::from_secs(600),
-    };
+    pub const PROBING: Self =
+        Self { first: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(600) };
 
     /// The delay after `failures` failures in a row (at least one).
     pub fn delay(&self, failures: u32, chance: &mut dyn Chance) -> Duration {
@@ -62,9 +56,6 @@ mod tests {
     #[test]
     fn probes_become_one_in_ten_minutes() {
         let delay = |failures| Backoff::PROBING.delay(failures, &mut || 0.5).as_secs();
-        assert_eq!(
-            [1, 2, 3, 4, 9, 10, 1000].map(delay),
-            [2, 4, 8, 16, 512, 600, 600]
-        );
+        assert_eq!([1, 2, 3, 4, 9, 10, 1000].map(delay), [2, 4, 8, 16, 512, 600, 600]);
     }
 }

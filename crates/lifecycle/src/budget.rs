@@ -53,11 +53,7 @@ pub enum Take {
 impl Budget {
     /// For a pool of `members` tokens.
     pub fn new(quota: Quota, members: u16) -> Self {
-        Self {
-            quota,
-            members: vec![Account::default(); usize::from(members.max(1))],
-            turn: 0,
-        }
+        Self { quota, members: vec![Account::default(); usize::from(members.max(1))], turn: 0 }
     }
 
     /// A member's token changed; a new token has its own budget.
@@ -66,10 +62,7 @@ impl Budget {
             return;
         };
         if account.generation != generation {
-            *account = Account {
-                generation,
-                ..Account::default()
-            };
+            *account = Account { generation, ..Account::default() };
         }
     }
 
@@ -103,9 +96,7 @@ impl Budget {
             Some((_, index)) => {
                 self.members[index].spent.push_back(now);
                 self.turn = (index + 1) % count;
-                Take::Spend {
-                    member: u16::try_from(index).unwrap_or(u16::MAX),
-                }
+                Take::Spend { member: u16::try_from(index).unwrap_or(u16::MAX) }
             }
             None if held => Take::Wait(opens),
             None => Take::Empty,
@@ -128,11 +119,7 @@ impl Budget {
             let spent = account.spent.iter().filter(|&&at| at + span > now).count() as u64;
             u64::from(self.quota.requests).saturating_sub(spent)
         };
-        self.members
-            .iter()
-            .filter(|account| account.generation.is_some())
-            .map(left)
-            .sum()
+        self.members.iter().filter(|account| account.generation.is_some()).map(left).sum()
     }
 }
 
@@ -140,10 +127,7 @@ impl Budget {
 mod tests {
     use super::*;
 
-    const QUOTA: Quota = Quota {
-        requests: 2,
-        per: Duration::from_secs(10),
-    };
+    const QUOTA: Quota = Quota { requests: 2, per: Duration::from_secs(10) };
 
     fn at(milliseconds: u64) -> Timestamp {
         Timestamp::from_nanos(milliseconds * 1_000_000)
@@ -165,10 +149,7 @@ mod tests {
 
     #[test]
     fn no_span_ever_holds_more_than_the_quota() {
-        let quota = Quota {
-            requests: 50,
-            per: Duration::from_secs(10),
-        };
+        let quota = Quota { requests: 50, per: Duration::from_secs(10) };
         let mut budget = Budget::new(quota, 1);
         budget.publish(0, Some(1));
         let mut sent: Vec<u64> = Vec::new();
@@ -179,10 +160,7 @@ mod tests {
         }
         assert!(sent.len() >= 290, "{}", sent.len());
         for (i, start) in sent.iter().enumerate() {
-            let within = sent[i..]
-                .iter()
-                .take_while(|&&t| t < start + 10_000)
-                .count();
+            let within = sent[i..].iter().take_while(|&&t| t < start + 10_000).count();
             assert!(within <= 50, "{within} from {start}");
         }
     }

@@ -1,10 +1,11 @@
 //! Forced renewals: a refused token is renewed, and a 401 that no token cures never becomes a loop.
 //!
 //! A forced renewal opens a *trial*: the new token is sent with the refused request. If the API
-//! takes it, the cure worked and nothing is remembered. If it is refused too, the fault is not the
-//! token's (a missing permission, say): no renewal is forced for 30 s, then 60 s, up to 10 min,
-//! until a refused request is cured. One trial at a time: what is refused meanwhile is tried
-//! with the token on trial.
+//! takes it, the cure worked. If it is refused too, the fault is not the token's (a missing
+//! permission, say): no renewal is forced for 30 s, then 60 s, up to 10 min, until a refused
+//! request is cured. Other requests that the API takes with the same token cure nothing: a replay
+//! that is refused outweighs them. One trial at a time: what is refused meanwhile is tried with
+//! the token on trial.
 
 use std::time::Duration;
 
@@ -31,7 +32,17 @@ struct Trial {
     member: u16,
     /// The generation under trial, once granted.
     granted: Option<(u64, Timestamp)>,
-    refused: bool,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Open,
+    Accepted {
+        /// What the last pause was, should a replay be refused after all.
+        pause: Duration,
+    },
+    Refused,
 }
 
 /// What a refused token leads to.
@@ -51,36 +62,23 @@ pub(crate) enum Ruling {
 impl Damper {
     /// `member`'s token of `generation`, which is still held, was refused.
     pub(crate) fn refused(&mut self, now: Timestamp, member: u16, generation: u64) -> Ruling {
-        if let Some(trial) = &mut self.trial {
-            match trial.granted {
-                Some((tried, since)) if trial.member == member && tried == generation => {
-                    if !trial.refused {
-                        trial.refused = true;
-                        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-                        self.blocked_until = since + self.pause;
-                    }
-                }
-                Some((_, since)) if !trial.refused && now < since + TRIAL_ENDS_AFTER => {
-                    return Ruling::Join {
-                        member: trial.member,
-                    };
-                }
-                None => {
-                    return Ruling::Join {
-                        member: trial.member,
-                    };
-                }
-                Some(_) => {}
+        let trial = self.trial.map(|trial| (trial, trial.granted, trial.outcome));
+        match trial {
+            Some((trial, Some((tried, _)), Outcome::Open))
+                if trial.member == member && tried == generation =>
+            {
+                self.replay_refused(member, generation);
             }
+            Some((trial, None, _)) => return Ruling::Join { member: trial.member },
+            Some((trial, Some((_, since)), Outcome::Open)) if now < since + TRIAL_ENDS_AFTER => {
+                return Ruling::Join { member: trial.member };
+            }
+            Some(_) | None => {}
         }
         if now < self.blocked_until {
             return Ruling::Keep;
         }
-        self.trial = Some(Trial {
-            member,
-            granted: None,
-            refused: false,
-        });
+        self.trial = Some(Trial { member, granted: None, outcome: Outcome::Open });
         Ruling::Force
     }
 
@@ -93,24 +91,35 @@ impl Damper {
 
     /// `member`'s renewal failed; a trial that got no token tells nothing.
     pub(crate) fn failed(&mut self, member: u16) {
-        if self
-            .trial
-            .is_some_and(|trial| trial.member == member && trial.granted.is_none())
-        {
+        if self.trial.is_some_and(|trial| trial.member == member && trial.granted.is_none()) {
             self.trial = None;
         }
     }
 
+    /// A replay with `member`'s token of `generation` was refused: if it is on trial, it failed.
+    pub(crate) fn replay_refused(&mut self, member: u16, generation: u64) {
+        let Some(trial) = &mut self.trial else { return };
+        let Some((tried, since)) = trial.granted else { return };
+        if trial.member != member || tried != generation {
+            return;
+        }
+        let pause = match trial.outcome {
+            Outcome::Open => self.pause,
+            Outcome::Accepted { pause } => pause,
+            Outcome::Refused => return,
+        };
+        trial.outcome = Outcome::Refused;
+        self.pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.blocked_until = since + self.pause;
+    }
+
     /// The API took `member`'s token of `generation`.
     pub(crate) fn accepted(&mut self, member: u16, generation: u64) {
-        let cured = |trial: Trial| {
-            trial.member == member && trial.granted.is_some_and(|(tried, _)| generation >= tried)
-        };
-        if self.trial.is_some_and(cured) {
-            *self = Self {
-                no_cache_at: self.no_cache_at,
-                ..Self::default()
-            };
+        let Some(trial) = &mut self.trial else { return };
+        let on_trial = trial.granted.is_some_and(|(tried, _)| generation >= tried);
+        if trial.member == member && on_trial && trial.outcome == Outcome::Open {
+            trial.outcome = Outcome::Accepted { pause: self.pause };
+            (self.pause, self.blocked_until) = (Duration::ZERO, Timestamp::ZERO);
         }
     }
 
@@ -166,15 +175,7 @@ mod tests {
         assert_eq!(damper.refused(at(1), 8, 5), Ruling::Join { member: 7 });
         damper.granted(at(2), 7, 2);
         assert_eq!(damper.refused(at(2), 8, 5), Ruling::Join { member: 7 });
-        assert_eq!(
-            damper.refused(at(3), 7, 2),
-            Ruling::Keep,
-            "the trial failed"
-        );
-        assert_eq!(
-            damper.refused(at(3), 8, 5),
-            Ruling::Keep,
-            "for every member"
-        );
+        assert_eq!(damper.refused(at(3), 7, 2), Ruling::Keep, "the trial failed");
+        assert_eq!(damper.refused(at(3), 8, 5), Ruling::Keep, "for every member");
     }
 }

@@ -46,6 +46,14 @@ pub enum Event {
         /// When the caller must be answered.
         until: Timestamp,
     },
+    /// A request that had been refused was replayed with this token, and is refused again: the
+    /// refusal stands, and no caller waits.
+    ReplayRefused {
+        /// The pool member whose token it was.
+        member: u16,
+        /// The token's generation.
+        generation: u64,
+    },
     /// The resource server took the token of `generation`.
     Accepted {
         /// The pool member whose token it was.

@@ -39,9 +39,6 @@ pub struct Failure {
 impl Failure {
     /// A failure without `Retry-After`.
     pub fn new(cause: Cause) -> Self {
-        Self {
-            cause,
-            retry_after: None,
-        }
+        Self { cause, retry_after: None }
     }
 }

@@ -41,14 +41,12 @@ pub struct Held {
 impl Held {
     /// When it ends; [`Timestamp::NEVER`] if nobody knows.
     pub fn expires_at(&self) -> Timestamp {
-        self.lifetime
-            .map_or(Timestamp::NEVER, |lifetime| self.sent_at + lifetime)
+        self.lifetime.map_or(Timestamp::NEVER, |lifetime| self.sent_at + lifetime)
     }
 
     /// When it is handed out for the last time while renewals succeed.
     pub fn hand_out_until(&self) -> Timestamp {
-        self.lifetime
-            .map_or(Timestamp::NEVER, |life| self.sent_at + (life - floor(life)))
+        self.lifetime.map_or(Timestamp::NEVER, |life| self.sent_at + (life - floor(life)))
     }
 
     /// When its renewal starts.
@@ -67,11 +65,7 @@ impl Held {
 
 /// The last part of a life, which nobody is given while renewals succeed.
 pub fn floor(life: Duration) -> Duration {
-    if life >= LONG_LIFE {
-        LONG_FLOOR
-    } else {
-        life / 3
-    }
+    if life >= LONG_LIFE { LONG_FLOOR } else { life / 3 }
 }
 
 #[cfg(test)]
@@ -115,11 +109,7 @@ mod tests {
 
     #[test]
     fn an_unknown_lifetime_is_renewed_after_the_default_and_never_ends() {
-        let held = Held {
-            generation: 1,
-            sent_at: Timestamp::from_secs(5),
-            lifetime: None,
-        };
+        let held = Held { generation: 1, sent_at: Timestamp::from_secs(5), lifetime: None };
         let renew_at = held.renew_at(Duration::from_secs(3600), &mut || 0.5);
         assert!(renew_at > Timestamp::from_secs(2400) && renew_at < Timestamp::from_secs(3600));
         assert!(held.is_alive(Timestamp::from_secs(1 << 33)));

@@ -17,9 +17,12 @@ mod event;
 mod failure;
 mod lead;
 mod lifecycle;
+mod member;
 mod policy;
 mod status;
 pub mod time;
+mod trouble;
+mod waiting;
 
 pub use admission::{Admission, Allowance, Settled, Ticket};
 pub use backoff::Backoff;

@@ -9,93 +9,55 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::damper::{Damper, Ruling};
-use crate::event::{Action, Event, Need, Verdict, WaiterId};
+use crate::event::{Action, Event, Need, Verdict};
 use crate::failure::{Cause, Failure};
 use crate::lead::Held;
+use crate::member::Member;
 use crate::policy::{Demand, Policy, Replay};
 use crate::status::{NextAction, State, Status};
 use crate::time::Timestamp;
+use crate::trouble::{Retrying, Trouble};
+use crate::waiting::{Waiter, Waiting, Wants, Whom};
 
 /// Members of a pool whose live tokens are replaced at the same time: the more, the more live
 /// tokens there are for a moment, and a cap would evict one in use.
 const REPLACED_AT_ONCE: usize = 2;
-/// What a caller is told to wait where nothing better is known.
-const RETRY_SOON: Duration = Duration::from_secs(1);
+/// Another holder is not asked about more often.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The next instant.
+const AT_ONCE: Duration = Duration::from_nanos(1);
 
 /// Decides what one credential needs next; does nothing itself.
 ///
-/// The caller passes `now` with each event and carries out the actions in order.
+/// The caller passes `now` with each event and carries out the actions in order. The latest
+/// [`Action::WakeAt`] replaces those before; none means that only another event changes anything.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     policy: Policy,
     members: Vec<Member>,
-    waiters: Vec<Waiter>,
+    waiting: Waiting,
     trouble: Trouble,
+    /// Since when a request may have spent the grant, with no answer kept.
+    doubt_since: Option<Timestamp>,
     damper: Damper,
     last_used: Timestamp,
+    woken_at: Option<Timestamp>,
     state: State,
     since: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Member {
-    held: Option<Held>,
-    /// When the held token is renewed.
-    due: Timestamp,
-    /// No request before this.
-    not_before: Timestamp,
-    renewing: bool,
-    /// Refused by the API, and being replaced: not given to anyone.
-    suspect: bool,
-}
-
+/// What an event changed for those who wait.
 #[derive(Clone, Copy, Debug)]
-struct Waiter {
-    id: WaiterId,
-    wants: Wants,
-    until: Timestamp,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Wants {
-    Token(Need),
-    Newer { member: u16, generation: u64 },
-}
-
-/// What stands in the way. What time may cure has a time; what a person must do has a probe at most.
-#[derive(Clone, Copy, Debug)]
-enum Trouble {
-    None,
-    BackingOff {
-        failures: u32,
-        retry_at: Timestamp,
-        failure: Failure,
-    },
-    InDoubt {
-        failures: u32,
-        retry_at: Timestamp,
-        failure: Failure,
-    },
-    Misconfigured {
-        failures: u32,
-        probe_at: Timestamp,
-        failure: Failure,
-    },
-    NeedsReauth {
-        failure: Failure,
-    },
-}
-
-impl Trouble {
-    fn failures(self) -> u32 {
-        match self {
-            Self::None => 0,
-            Self::BackingOff { failures, .. }
-            | Self::InDoubt { failures, .. }
-            | Self::Misconfigured { failures, .. } => failures,
-            Self::NeedsReauth { .. } => 1,
-        }
-    }
+enum News {
+    /// Nothing for the better.
+    Asked,
+    Changed,
+    /// This member's token has just come.
+    Granted(u16),
+    /// A renewal failed for reasons that waiting does not cure.
+    Stopped(Failure),
+    /// More of the same may follow, before anything is requested.
+    Restored,
 }
 
 impl Lifecycle {
@@ -104,10 +66,12 @@ impl Lifecycle {
         Self {
             members: vec![Member::default(); usize::from(policy.pool.max(1))],
             policy,
-            waiters: Vec::new(),
+            waiting: Waiting::default(),
             trouble: Trouble::None,
+            doubt_since: None,
             damper: Damper::default(),
             last_used: now,
+            woken_at: None,
             state: State::Renewing,
             since: now,
         }
@@ -116,84 +80,89 @@ impl Lifecycle {
     /// Takes in what happened and says what to do about it.
     pub fn handle(&mut self, now: Timestamp, event: Event, chance: &mut dyn Chance) -> Vec<Action> {
         let mut actions = Vec::new();
-        let mut just_granted = None;
+        let news = self.take_in(now, event, chance, &mut actions);
+        if !matches!(news, News::Restored) {
+            self.renew_what_is_due(now, &mut actions);
+        }
+        self.answer_waiters(now, news, &mut actions);
+        self.note_state(now);
+        self.woken_at = self.wake_at(now, news);
+        actions.extend(self.woken_at.map(Action::WakeAt));
+        actions
+    }
+
+    fn take_in(
+        &mut self,
+        now: Timestamp,
+        event: Event,
+        chance: &mut dyn Chance,
+        actions: &mut Vec<Action>,
+    ) -> News {
         match event {
-            Event::Asked {
-                waiter,
-                need,
-                until,
-            } => {
+            Event::Asked { waiter: id, need, until } => {
                 self.last_used = now;
-                self.waiters.push(Waiter {
-                    id: waiter,
-                    wants: Wants::Token(need),
-                    until,
-                });
+                self.waiting.push(Waiter { id, wants: Wants::Token(need), until });
+                return News::Asked;
             }
-            Event::Used => self.note_used(now),
-            Event::Refused {
-                waiter,
-                member,
-                generation,
-                accepted_since,
-                until,
-            } => {
-                self.last_used = now;
-                let waiter = Waiter {
-                    id: waiter,
-                    wants: Wants::Token(Need::Use),
-                    until,
-                };
-                self.on_refused(
-                    now,
-                    waiter,
-                    member,
-                    generation,
-                    accepted_since,
-                    &mut actions,
-                );
+            Event::Used => {
+                self.note_used(now);
+                return News::Asked;
             }
-            Event::Accepted { member, generation } => self.damper.accepted(member, generation),
-            Event::NoCache { waiter, until } => {
+            Event::Refused { waiter: id, member, generation, accepted_since, until } => {
                 self.last_used = now;
-                self.on_no_cache(now, waiter, until);
+                match self.on_refused(now, member, generation, accepted_since, actions) {
+                    Some(wants) => self.waiting.push(Waiter { id, wants, until }),
+                    None => actions.push(Action::Answer { waiter: id, verdict: Verdict::Keep }),
+                }
+                return News::Asked;
+            }
+            Event::ReplayRefused { member, generation } => {
+                self.damper.replay_refused(member, generation);
+                return News::Asked;
+            }
+            Event::Accepted { member, generation } => {
+                self.damper.accepted(member, generation);
+                return News::Asked;
+            }
+            Event::NoCache { waiter: id, until } => {
+                self.last_used = now;
+                let wants = self.on_no_cache(now);
+                self.waiting.push(Waiter { id, wants, until });
+                return News::Asked;
             }
             Event::FoundDead { member, generation } => {
-                self.on_found_dead(member, generation, &mut actions);
+                self.on_found_dead(now, member, generation, actions);
             }
             Event::Renew => self.members.iter_mut().for_each(|member| member.due = now),
             Event::Reconfigured => {
                 self.trouble = Trouble::None;
-                self.members
-                    .iter_mut()
-                    .for_each(|member| member.not_before = now);
+                self.doubt_since = None;
+                self.members.iter_mut().for_each(|member| member.not_before = now);
             }
             Event::Restored { member, held } => {
-                self.hold(member, held, chance, &mut actions);
+                self.hold(member, held, chance, actions);
+                return News::Restored;
             }
             Event::Granted { member, held } => {
-                self.on_granted(now, member, held, chance, &mut actions);
-                just_granted = Some(member);
+                if self.on_granted(now, member, held, chance, actions) {
+                    return News::Granted(member);
+                }
             }
-            Event::Elsewhere {
-                member,
-                retry_after,
-            } => {
+            Event::Elsewhere { member, retry_after } => {
                 if let Some(member) = self.members.get_mut(usize::from(member)) {
-                    member.renewing = false;
-                    member.not_before = now + retry_after;
+                    member.renewing_since = None;
+                    member.not_before = now + retry_after.max(LOOK_AGAIN);
                 }
             }
             Event::Failed { member, failure } => {
-                self.on_failed(now, member, failure, chance, &mut actions);
+                self.on_failed(now, member, failure, chance);
+                if !failure.cause.is_passing() {
+                    return News::Stopped(failure);
+                }
             }
             Event::Woken => {}
         }
-        self.renew_what_is_due(now, &mut actions);
-        self.answer_waiters(now, just_granted, &mut actions);
-        self.note_state(now);
-        actions.extend(self.wake_at(now).map(Action::WakeAt));
-        actions
+        News::Changed
     }
 
     /// Callers took tokens by themselves; as [`Event::Used`] where another event follows anyway.
@@ -203,33 +172,24 @@ impl Lifecycle {
 
     /// What it is doing, and why.
     pub fn status(&self) -> Status {
-        let (cause, next_action, next_at) = match self.trouble {
-            Trouble::None if self.members.iter().any(|member| member.renewing) => {
-                (None, NextAction::AwaitAnswer, None)
-            }
+        let (next_action, next_at) = match self.trouble {
+            Trouble::None if self.is_renewing() => (NextAction::AwaitAnswer, None),
             Trouble::None => {
                 let next = self.members.iter().filter(|member| member.held.is_some());
-                match next.map(|member| member.due).min() {
-                    Some(due) => (None, NextAction::Renew, Some(due)),
-                    None => (None, NextAction::AwaitDemand, None),
+                match next.map(Member::due_at).min() {
+                    Some(due) => (NextAction::Renew, Some(due)),
+                    None => (NextAction::AwaitDemand, None),
                 }
             }
-            Trouble::BackingOff {
-                retry_at, failure, ..
+            Trouble::Retrying(Retrying { state: State::Misconfigured, .. }) => {
+                (NextAction::Probe, self.resumes_at(Timestamp::ZERO))
             }
-            | Trouble::InDoubt {
-                retry_at, failure, ..
-            } => (Some(failure.cause), NextAction::Retry, Some(retry_at)),
-            Trouble::Misconfigured {
-                probe_at, failure, ..
-            } => (Some(failure.cause), NextAction::Probe, Some(probe_at)),
-            Trouble::NeedsReauth { failure } => {
-                (Some(failure.cause), NextAction::Reauthorize, None)
-            }
+            Trouble::Retrying(_) => (NextAction::Retry, self.resumes_at(Timestamp::ZERO)),
+            Trouble::Stopped(_) => (NextAction::Reauthorize, None),
         };
         Status {
             state: self.state,
-            cause,
+            cause: self.trouble.failure().map(|failure| failure.cause),
             failures: self.trouble.failures(),
             since: self.since,
             next_action,
@@ -244,32 +204,39 @@ impl Lifecycle {
 
     /// How many callers wait.
     pub fn waiter_count(&self) -> usize {
-        self.waiters.len()
+        self.waiting.len()
     }
 
     /// Whether nobody has asked for so long that it may be forgotten; never for [`Demand::Always`].
     pub fn is_idle(&self, now: Timestamp) -> bool {
-        !self.is_wanted(now) && !self.members.iter().any(|member| member.renewing)
+        !self.is_wanted(now) && !self.is_renewing()
     }
 
-    fn hold(&mut self, index: u16, held: Held, chance: &mut dyn Chance, actions: &mut Vec<Action>) {
+    fn is_renewing(&self) -> bool {
+        self.members.iter().any(Member::is_renewing)
+    }
+
+    /// Whether the token is news: neither older than the one held, nor the one that was refused.
+    fn hold(
+        &mut self,
+        index: u16,
+        held: Held,
+        chance: &mut dyn Chance,
+        actions: &mut Vec<Action>,
+    ) -> bool {
         let Some(member) = self.members.get_mut(usize::from(index)) else {
-            return;
+            return false;
         };
-        if member
-            .held
-            .is_some_and(|before| before.generation > held.generation)
-        {
-            return;
+        let known = member.generation();
+        if held.generation < known || (held.generation == known && member.suspect) {
+            return false;
         }
         member.held = Some(held);
         member.suspect = false;
         member.due = held.renew_at(self.policy.default_lifetime, chance);
-        actions.push(Action::Publish {
-            member: index,
-            held,
-        });
+        actions.push(Action::Publish { member: index, held });
         self.put_oldest_first();
+        true
     }
 
     /// Gives the earliest due times to the oldest tokens.
@@ -277,9 +244,8 @@ impl Lifecycle {
         if self.members.len() == 1 {
             return;
         }
-        let mut by_age: Vec<usize> = (0..self.members.len())
-            .filter(|&i| self.members[i].held.is_some())
-            .collect();
+        let mut by_age: Vec<usize> =
+            (0..self.members.len()).filter(|&i| self.members[i].held.is_some()).collect();
         by_age.sort_by_key(|&i| self.members[i].held.map(|held| held.sent_at));
         let mut dues: Vec<Timestamp> = by_age.iter().map(|&i| self.members[i].due).collect();
         dues.sort_unstable();
@@ -295,163 +261,98 @@ impl Lifecycle {
         held: Held,
         chance: &mut dyn Chance,
         actions: &mut Vec<Action>,
-    ) {
+    ) -> bool {
         if let Some(member) = self.members.get_mut(usize::from(index)) {
-            member.renewing = false;
-            member.not_before = held.sent_at + self.policy.least_interval;
+            member.renewing_since = None;
+            // Not earlier than asked before: another holder's token may be older than our question.
+            member.not_before = member.not_before.max(held.sent_at + self.policy.least_interval);
         }
         self.trouble = Trouble::None;
-        self.hold(index, held, chance, actions);
-        self.damper.granted(now, index, held.generation);
-    }
-
-    fn on_failed(
-        &mut self,
-        now: Timestamp,
-        index: u16,
-        failure: Failure,
-        chance: &mut dyn Chance,
-        actions: &mut Vec<Action>,
-    ) {
-        if let Some(member) = self.members.get_mut(usize::from(index)) {
-            member.renewing = false;
+        self.doubt_since = None;
+        let is_news = self.hold(index, held, chance, actions);
+        if is_news {
+            self.damper.granted(now, index, held.generation);
         }
-        self.damper.failed(index);
-        let failures = self.trouble.failures() + 1;
-        let after = |delay: Duration| now + delay.max(failure.retry_after.unwrap_or_default());
-        self.trouble = match failure.cause {
-            Cause::Passing | Cause::Throttled => {
-                let retry_at = after(self.policy.backoff.delay(failures, chance));
-                Trouble::BackingOff {
-                    failures,
-                    retry_at,
-                    failure,
-                }
-            }
-            Cause::InDoubt => {
-                let retry_at = after(self.policy.backoff.delay(failures, chance));
-                let last_life = self
-                    .members
-                    .iter()
-                    .filter_map(|m| m.held)
-                    .map(|h| h.expires_at());
-                let retry_at = match self.policy.replay {
-                    Replay::Free | Replay::Within(_) => retry_at,
-                    Replay::LastResort => last_life.max().map_or(retry_at, |end| end.max(retry_at)),
-                };
-                Trouble::InDoubt {
-                    failures,
-                    retry_at,
-                    failure,
-                }
-            }
-            Cause::Misconfigured => {
-                let probe_at = after(self.policy.probing.delay(failures, chance));
-                Trouble::Misconfigured {
-                    failures,
-                    probe_at,
-                    failure,
-                }
-            }
-            Cause::Reauthorize => Trouble::NeedsReauth { failure },
-        };
-        let stops = matches!(failure.cause, Cause::Misconfigured | Cause::Reauthorize);
-        self.waiters.retain(|waiter| {
-            let serves =
-                !stops || usable(&self.members, &self.trouble, waiter.wants, now).is_some();
-            if !serves {
-                let verdict = Verdict::Failed(failure);
-                actions.push(Action::Answer {
-                    waiter: waiter.id,
-                    verdict,
-                });
-            }
-            serves
-        });
+        is_news
     }
 
+    fn on_failed(&mut self, now: Timestamp, index: u16, failure: Failure, chance: &mut dyn Chance) {
+        let member = self.members.get_mut(usize::from(index));
+        let asked_at = member.and_then(|member| member.renewing_since.take());
+        self.damper.failed(index);
+        if failure.cause == Cause::InDoubt {
+            self.doubt_since.get_or_insert(asked_at.unwrap_or(now));
+        }
+        let in_doubt = self.doubt_since.is_some();
+        self.trouble = self.trouble.after(now, failure, in_doubt, &self.policy, chance);
+    }
+
+    /// What the caller of a refused request waits for; `None` if the refusal stands.
     fn on_refused(
         &mut self,
         now: Timestamp,
-        waiter: Waiter,
         index: u16,
         generation: u64,
         accepted_since: bool,
         actions: &mut Vec<Action>,
-    ) {
-        let mut answer = |verdict| {
-            actions.push(Action::Answer {
-                waiter: waiter.id,
-                verdict,
-            })
-        };
-        let Some(member) = self.members.get(usize::from(index)) else {
-            return answer(Verdict::Keep);
-        };
-        let current = member.held.map_or(0, |held| held.generation);
-        if current != generation || member.suspect {
-            let wants = Wants::Newer {
-                member: index,
-                generation,
-            };
-            return self.waiters.push(Waiter { wants, ..waiter });
+    ) -> Option<Wants> {
+        let member = self.members.get(usize::from(index))?;
+        let newer = Wants::Newer { member: index, generation };
+        if member.generation() != generation || member.suspect {
+            return Some(newer);
         }
         if accepted_since {
-            return answer(Verdict::Keep);
+            // If it was on trial, then others' requests do not make it a cure.
+            self.damper.replay_refused(index, generation);
+            return None;
         }
         match self.damper.refused(now, index, generation) {
-            Ruling::Keep => answer(Verdict::Keep),
-            Ruling::Join { member } => {
-                let trial = &self.members[usize::from(member)];
-                let known = trial.held.map_or(0, |held| held.generation);
-                let generation = if trial.suspect || trial.renewing {
-                    known
-                } else {
-                    known.saturating_sub(1)
-                };
-                let wants = Wants::Newer { member, generation };
-                self.waiters.push(Waiter { wants, ..waiter });
+            Ruling::Keep => None,
+            Ruling::Join { member: index } => {
+                let trial = self.members.get(usize::from(index))?;
+                let known = trial.generation();
+                let is_granted = !trial.suspect && !trial.is_renewing();
+                let generation = known.saturating_sub(u64::from(is_granted));
+                Some(Wants::Newer { member: index, generation })
             }
             Ruling::Force => {
                 self.suspect(index, actions);
-                let wants = Wants::Newer {
-                    member: index,
-                    generation,
-                };
-                self.waiters.push(Waiter { wants, ..waiter });
+                Some(newer)
             }
         }
     }
 
-    fn on_no_cache(&mut self, now: Timestamp, waiter: WaiterId, until: Timestamp) {
-        let newest = (0_u16..)
-            .zip(&self.members)
-            .filter(|(_, member)| !member.suspect);
-        let newest = newest.filter_map(|(i, member)| member.held.map(|held| (i, held)));
-        let wants = match newest.max_by_key(|(_, held)| held.sent_at) {
-            Some((member, held)) if self.damper.allows_no_cache(now, held.sent_at) => {
-                self.members[usize::from(member)].due = now;
-                Wants::Newer {
-                    member,
-                    generation: held.generation,
+    fn on_no_cache(&mut self, now: Timestamp) -> Wants {
+        let held = (0_u16..).zip(&mut self.members);
+        let held = held.filter_map(|(i, member)| Some((i, member.unsuspected()?, member)));
+        match held.max_by_key(|(_, held, _)| held.sent_at) {
+            Some((index, held, member)) => {
+                let forces = self.damper.allows_no_cache(now, held.sent_at);
+                if forces {
+                    member.due = now;
                 }
+                if forces || member.is_renewing() {
+                    return Wants::Fresher { member: index, generation: held.generation };
+                }
+                Wants::Token(Need::HandOut)
             }
-            _ => Wants::Token(Need::HandOut),
-        };
-        self.waiters.push(Waiter {
-            id: waiter,
-            wants,
-            until,
-        });
+            None => Wants::Token(Need::HandOut),
+        }
     }
 
-    fn on_found_dead(&mut self, index: u16, generation: u64, actions: &mut Vec<Action>) {
-        let held = self
-            .members
-            .get(usize::from(index))
-            .and_then(|member| member.held);
+    fn on_found_dead(
+        &mut self,
+        now: Timestamp,
+        index: u16,
+        generation: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        let held = self.members.get(usize::from(index)).and_then(Member::unsuspected);
         if held.is_some_and(|held| held.generation == generation) {
-            self.suspect(index, actions);
+            match self.damper.refused(now, index, generation) {
+                Ruling::Keep => {}
+                Ruling::Join { .. } | Ruling::Force => self.suspect(index, actions),
+            }
         }
     }
 
@@ -462,25 +363,16 @@ impl Lifecycle {
     }
 
     fn renew_what_is_due(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        let wanted = self.is_wanted(now);
-        let (may_start, at_once) = match self.trouble {
-            Trouble::None => (true, usize::MAX),
-            Trouble::BackingOff { retry_at, .. } | Trouble::InDoubt { retry_at, .. } => {
-                (now >= retry_at, 1)
-            }
-            Trouble::Misconfigured { probe_at, .. } => (now >= probe_at, 1),
-            Trouble::NeedsReauth { .. } => (false, 0),
-        };
-        if !may_start || !wanted {
+        if !self.is_wanted(now) || self.resumes_at(now).is_none_or(|at| now < at) {
             return;
         }
-        let mut in_flight = self.members.iter().filter(|member| member.renewing).count();
-        let replacing = |member: &Member| member.held.is_some() && !member.suspect;
-        let mut replaced = self
-            .members
-            .iter()
-            .filter(|member| member.renewing && replacing(member))
-            .count();
+        // One request finds out whether client, grant and server are good, before many are sent.
+        let is_proven = self.trouble.is_none() && self.members.iter().any(|m| m.held.is_some());
+        let at_once = if is_proven { usize::MAX } else { 1 };
+        let mut in_flight = self.members.iter().filter(|member| member.is_renewing()).count();
+        let replacing = |member: &Member| member.unsuspected().is_some();
+        let mut replaced =
+            self.members.iter().filter(|member| member.is_renewing() && replacing(member)).count();
         let mut due: Vec<u16> = (0_u16..)
             .zip(&self.members)
             .filter(|(_, member)| member.is_due(now))
@@ -494,17 +386,31 @@ impl Lifecycle {
             }
             replaced += usize::from(replacing(member));
             in_flight += 1;
-            member.renewing = true;
+            member.renewing_since = Some(now);
             member.not_before = now + self.policy.least_interval;
-            let urgency = match member.held {
-                Some(held) if !member.suspect => held.hand_out_until(),
-                _ => now,
-            };
-            actions.push(Action::Renew {
-                member: index,
-                urgency,
-            });
+            let urgency = member.unsuspected().map_or(now, |held| held.hand_out_until());
+            actions.push(Action::Renew { member: index, urgency });
         }
+    }
+
+    /// When a request may go; `None` if none may. One in doubt is not sent again outside the
+    /// server's window while a usable token is left to lose.
+    fn resumes_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let resumes_at = self.trouble.resumes_at()?;
+        let Some(since) = self.doubt_since else {
+            return Some(resumes_at);
+        };
+        let is_safe = match self.policy.replay {
+            Replay::Free => true,
+            Replay::Within(window) => resumes_at.max(now) < since + window,
+            Replay::LastResort => false,
+        };
+        if is_safe {
+            return Some(resumes_at);
+        }
+        let usable = self.members.iter().filter_map(Member::unsuspected);
+        let last_end = usable.map(|held| held.expires_at()).max();
+        Some(resumes_at.max(last_end.unwrap_or_default()))
     }
 
     fn is_wanted(&self, now: Timestamp) -> bool {
@@ -515,151 +421,89 @@ impl Lifecycle {
                 let life = held.filter_map(|held| held.lifetime).max();
                 let idle_after = idle_after.max(life.unwrap_or_default());
                 let holds = self.members.iter().any(|member| member.held.is_some());
-                !self.waiters.is_empty() || (holds && now < self.last_used + idle_after)
+                self.waiting.len() > 0 || (holds && now < self.last_used + idle_after)
             }
         }
     }
 
     /// Leaves waiters unanswered only while a request may still serve them.
-    fn answer_waiters(
-        &mut self,
-        now: Timestamp,
-        just_granted: Option<u16>,
-        actions: &mut Vec<Action>,
-    ) {
-        let renewing = self.members.iter().any(|member| member.renewing);
+    fn answer_waiters(&mut self, now: Timestamp, news: News, actions: &mut Vec<Action>) {
+        let was_due = self.woken_at.is_some_and(|at| at <= now);
+        let whom = match news {
+            News::Asked if !was_due => Whom::Newcomers,
+            News::Asked | News::Changed | News::Granted(_) | News::Stopped(_) | News::Restored => {
+                Whom::Everyone
+            }
+        };
         let (members, trouble) = (&self.members, &self.trouble);
-        self.waiters.retain(|waiter| {
-            let serve = usable(members, trouble, waiter.wants, now)
+        let (renewing, resumes_at) = (self.is_renewing(), self.resumes_at(now));
+        self.waiting.answer(whom, actions, |waiter| {
+            let served = usable(members, trouble, waiter.wants, now).or_else(|| match news {
                 // A token that lives for an instant still serves those who waited for it.
-                .or(just_granted.filter(|_| matches!(waiter.wants, Wants::Token(_))));
-            let verdict = match serve {
-                Some(member) => Verdict::Serve { member },
-                None => match unserved(trouble, renewing, now, waiter.until) {
-                    None => return true,
-                    // Out of time: rather a short token than none.
-                    Some(failure) => usable(members, trouble, Wants::Token(Need::Use), now)
-                        .filter(|_| matches!(waiter.wants, Wants::Token(_)))
-                        .map_or(Verdict::Failed(failure), |member| Verdict::Serve { member }),
-                },
-            };
-            actions.push(Action::Answer {
-                waiter: waiter.id,
-                verdict,
+                News::Granted(member) => waiter.wants.takes(member).then_some(member),
+                News::Asked | News::Changed | News::Stopped(_) | News::Restored => None,
             });
-            false
+            if let Some(member) = served {
+                return Some(Verdict::Serve { member });
+            }
+            if let News::Stopped(failure) = news {
+                return Some(Verdict::Failed(failure));
+            }
+            let failure = trouble.tells(now, waiter.until, renewing, resumes_at)?;
+            // Out of time: rather a short token than none.
+            let short = match waiter.wants {
+                Wants::Token(_) | Wants::Fresher { .. } => {
+                    usable(members, trouble, Wants::Token(Need::Use), now)
+                }
+                Wants::Newer { .. } => None,
+            };
+            Some(short.map_or(Verdict::Failed(failure), |member| Verdict::Serve { member }))
         });
     }
 
     fn note_state(&mut self, now: Timestamp) {
         let state = match self.trouble {
-            Trouble::None if self.members.iter().any(|member| member.renewing) => State::Renewing,
+            Trouble::None if self.is_renewing() => State::Renewing,
             Trouble::None => State::Fresh,
-            Trouble::BackingOff { .. } => State::BackingOff,
-            Trouble::InDoubt { .. } => State::InDoubt,
-            Trouble::Misconfigured { .. } => State::Misconfigured,
-            Trouble::NeedsReauth { .. } => State::NeedsReauth,
+            Trouble::Retrying(retrying) => retrying.state,
+            Trouble::Stopped(_) => State::NeedsReauth,
         };
         if state != self.state {
             (self.state, self.since) = (state, now);
         }
     }
 
-    fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let resumes = match self.trouble {
-            Trouble::None => Some(Timestamp::ZERO),
-            Trouble::BackingOff { retry_at, .. } | Trouble::InDoubt { retry_at, .. } => {
-                Some(retry_at)
-            }
-            Trouble::Misconfigured { probe_at, .. } => Some(probe_at),
-            Trouble::NeedsReauth { .. } => None,
+    fn wake_at(&self, now: Timestamp, news: News) -> Option<Timestamp> {
+        let idle = self.members.iter().filter(|member| !member.is_renewing());
+        let due = idle.map(Member::due_at).min().filter(|_| self.is_wanted(now));
+        let renewal = self.resumes_at(now).zip(due).map(|(resumes, due)| resumes.max(due));
+        let renewal = match news {
+            // What is due already was put off until the rest is restored.
+            News::Restored => renewal.map(|at| at.max(now + AT_ONCE)),
+            News::Asked | News::Changed | News::Granted(_) | News::Stopped(_) => renewal,
         };
-        let idle = self.members.iter().filter(|member| !member.renewing);
-        let next = idle
-            .map(Member::due_at)
-            .min()
-            .filter(|_| self.is_wanted(now));
-        let renewal = resumes.zip(next).map(|(resumes, due)| resumes.max(due));
-        let patience = self.waiters.iter().map(|waiter| waiter.until).min();
-        renewal
-            .into_iter()
-            .chain(patience)
-            .min()
-            .filter(|&at| at > now)
-    }
-}
-
-impl Member {
-    fn is_due(&self, now: Timestamp) -> bool {
-        !self.renewing && now >= self.due_at()
-    }
-
-    fn due_at(&self) -> Timestamp {
-        match self.held {
-            Some(_) if !self.suspect => self.due.max(self.not_before),
-            _ => self.not_before,
-        }
-    }
-
-    /// Those without a token first, then the oldest.
-    fn order(&self) -> Option<Timestamp> {
-        self.held.filter(|_| !self.suspect).map(|held| held.sent_at)
+        let first_until = self.waiting.first_until();
+        let slow = self.members.iter().filter_map(Member::slow_at);
+        let slow = slow.filter(|_| first_until.is_some());
+        slow.chain(renewal).chain(first_until).filter(|&at| at > now).min()
     }
 }
 
 /// A member whose token serves, the one that lives longest.
 fn usable(members: &[Member], trouble: &Trouble, wants: Wants, now: Timestamp) -> Option<u16> {
     let serves = |index: u16, member: &Member| -> Option<Timestamp> {
-        let held = member
-            .held
-            .filter(|held| !member.suspect && held.is_alive(now))?;
+        let held = member.usable(now)?;
+        // While renewal fails, what is held is served to its end.
+        let failing = || !trouble.is_none() || member.slow_at().is_some_and(|at| at <= now);
+        let is_newer = |wanted, generation| index == wanted && held.generation > generation;
         let fits = match wants {
             Wants::Token(Need::Use) => true,
-            Wants::Token(Need::HandOut) => {
-                now < held.hand_out_until() || !matches!(trouble, Trouble::None)
-            }
-            Wants::Newer { member, generation } => member == index && held.generation > generation,
+            Wants::Token(Need::HandOut) => now < held.hand_out_until() || failing(),
+            Wants::Newer { member, generation } => is_newer(member, generation),
+            Wants::Fresher { member, generation } => is_newer(member, generation) || failing(),
         };
         fits.then(|| held.expires_at())
     };
-    let candidates = (0_u16..)
-        .zip(members)
-        .filter_map(|(i, m)| serves(i, m).map(|end| (end, i)));
+    let candidates = (0_u16..).zip(members).filter_map(|(i, m)| serves(i, m).map(|end| (end, i)));
     candidates.max().map(|(_, index)| index)
-}
-
-/// What a caller nobody can serve is told now; `None` while it is worth waiting.
-fn unserved(
-    trouble: &Trouble,
-    renewing: bool,
-    now: Timestamp,
-    until: Timestamp,
-) -> Option<Failure> {
-    let told = |failure: Failure, at: Timestamp| {
-        let wait = now.until(at).max(failure.retry_after.unwrap_or_default());
-        Failure {
-            retry_after: Some(wait.max(RETRY_SOON)),
-            ..failure
-        }
-    };
-    match *trouble {
-        Trouble::None if now < until => None,
-        Trouble::None => Some(told(Failure::new(Cause::Passing), now)),
-        Trouble::BackingOff {
-            retry_at, failure, ..
-        }
-        | Trouble::InDoubt {
-            retry_at, failure, ..
-        } => {
-            let worth_waiting = now < until && (renewing || retry_at < until);
-            (!worth_waiting).then(|| told(failure, retry_at))
-        }
-        Trouble::Misconfigured {
-            probe_at, failure, ..
-        } => {
-            let worth_waiting = now < until && (renewing || now >= probe_at);
-            (!worth_waiting).then_some(failure)
-        }
-        Trouble::NeedsReauth { failure } => Some(failure),
-    }
 }
