@@ -238,7 +238,7 @@ fn unescape(escape: &str) -> (char, usize) {
     (character, first.len_utf8())
 }
 
-/// `uXXXX`, or a pair of them for a character beyond the basic plane.
+/// `u0000`, or a pair of them for a character beyond the basic plane.
 fn unescape_unicode(escape: &str) -> (char, usize) {
     let unit = |at: usize| {
         let digits = escape.get(at..at + 4)?;

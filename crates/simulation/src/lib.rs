@@ -47,3 +47,4 @@ pub use organisation::Organisation;
 pub use profile::{ExpiresIn, Latency, Profile, Unauthorized, UnauthorizedCode};
 pub use rotation::{Reuse, Rotation};
 pub use timeline::Timeline;
+pub use token_text::TOKEN_MARK;

@@ -8,6 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::chance::mix;
 
+/// How every simulated token begins: whoever searches logs and files for a leak finds it.
+pub const TOKEN_MARK: &str = "simulated-secret-";
+
 /// Which of the two tokens a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -30,12 +33,13 @@ impl TokenText {
     }
 
     pub(crate) fn write(&self, kind: Kind, serial: u64) -> String {
-        URL_SAFE_NO_PAD.encode(self.bytes(kind, serial))
+        format!("{TOKEN_MARK}{}", URL_SAFE_NO_PAD.encode(self.bytes(kind, serial)))
     }
 
     /// The serial number in `text`, if this organisation could have issued it.
     pub(crate) fn read(&self, kind: Kind, text: &str) -> Option<u64> {
         let mut bytes = [0; WORDS * 8];
+        let text = text.strip_prefix(TOKEN_MARK)?;
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
         let masked = u64::from_be_bytes(bytes[..8].try_into().ok()?);
         let serial = masked ^ self.mask(kind);

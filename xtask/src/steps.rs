@@ -1,0 +1,100 @@
+//! The steps, in the order in which they are cheapest to fail.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::{leaks, tidy};
+
+/// Everything.
+pub(crate) fn all(root: &Path, checks: &Path) -> Result<(), String> {
+    start(checks)?;
+    tidy::check(root)?;
+    rust_steps(root, checks)?;
+    cargo(root, checks, "build", &["build", "--package", "bellwether"])?;
+    demo(root, checks)?;
+    interop_steps(root, checks)?;
+    leaks::check(checks)?;
+    println!("\nAll checks passed. What they printed is in target/checks/.");
+    Ok(())
+}
+
+/// The Rust code alone.
+pub(crate) fn rust(root: &Path, checks: &Path) -> Result<(), String> {
+    start(checks)?;
+    rust_steps(root, checks)?;
+    leaks::check(checks)
+}
+
+/// The real clients alone.
+pub(crate) fn interop(root: &Path, checks: &Path) -> Result<(), String> {
+    start(checks)?;
+    cargo(root, checks, "build", &["build", "--package", "bellwether"])?;
+    interop_steps(root, checks)?;
+    leaks::check(checks)
+}
+
+fn start(checks: &Path) -> Result<(), String> {
+    match fs::remove_dir_all(checks) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(format!("{}: {error}", checks.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir_all(checks).map_err(|error| format!("{}: {error}", checks.display()))
+}
+
+fn rust_steps(root: &Path, checks: &Path) -> Result<(), String> {
+    cargo(root, checks, "format", &["fmt", "--all", "--check"])?;
+    let lints =
+        ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    cargo(root, checks, "lints", &lints)?;
+    cargo(root, checks, "tests", &["test", "--workspace", "--all-features", "--no-fail-fast"])
+}
+
+/// The main job, as a new user runs it: it exits 0 only if nothing failed for Bellwether.
+fn demo(root: &Path, checks: &Path) -> Result<(), String> {
+    let mut command = Command::new(root.join("target/debug/bellwether"));
+    command.args(["demo", "--for", "30s"]);
+    run("demo", checks, command.current_dir(root))
+}
+
+fn interop_steps(root: &Path, checks: &Path) -> Result<(), String> {
+    run("interop-install", checks, Command::new(root.join("interop/install")).current_dir(root))?;
+    let mut command = Command::new(root.join("interop/run"));
+    command.arg("--bellwether").arg(root.join("target/debug/bellwether"));
+    command.arg("--keep").arg(checks.join("interop"));
+    run("interop", checks, command.current_dir(root))
+}
+
+fn cargo(root: &Path, checks: &Path, name: &str, arguments: &[&str]) -> Result<(), String> {
+    let cargo = option_env!("CARGO").unwrap_or("cargo");
+    run(name, checks, Command::new(cargo).args(arguments).current_dir(root))
+}
+
+/// Runs one step; its output goes to the terminal and to a file.
+fn run(name: &str, checks: &Path, command: &mut Command) -> Result<(), String> {
+    println!("\n── {name}");
+    let failed = |error: io::Error| format!("{name}: {error}");
+    let log = File::create(checks.join(format!("{name}.log"))).map_err(failed)?;
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+    let mut child = command.spawn().map_err(failed)?;
+    // The child alone keeps the other end open, so that reading ends with it.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    copy(reader, log).map_err(failed)?;
+    let status = child.wait().map_err(failed)?;
+    if status.success() { Ok(()) } else { Err(format!("{name}: {status}")) }
+}
+
+fn copy(from: impl io::Read, mut log: File) -> io::Result<()> {
+    let mut lines = BufReader::new(from);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        io::stdout().write_all(&line)?;
+        log.write_all(&line)?;
+        line.clear();
+    }
+    Ok(())
+}
