@@ -1,1 +1,35 @@
-//! Polls an API for many agents on schedule and keeps the ledger of gaps.
+//! Polls an API for many agents on a fixed period, and keeps the ledger of gaps.
+//!
+//! A [`Schedule`] spreads the agents evenly over the period, so that a thousand agents every five
+//! seconds are one poll every five milliseconds and never a crowd. Each agent's turn is a [`Slot`].
+//! The [`Ledger`] says what became of each: done, late, or a gap; nothing is lost between them.
+//!
+//! A [`Poller`] lets a bounded number of workers take the due slots in order. What a worker does in
+//! a slot is a [`Sampler`]: over HTTP an [`ApiSampler`], with a [`TokenStrategy`] that says where
+//! its access token comes from. One strategy is Bellwether's own, [`ThroughBroker`]; the others are
+//! what integrations do without it: [`PerWorker`], with and without jitter, and [`SharedLock`].
+//! [`Observed`] counts the refusals that workers saw, whichever strategy they follow.
+//!
+//! `schedule` and `ledger` are pure: they are told the time.
+
+mod api;
+mod connector;
+mod ledger;
+mod login;
+mod observed;
+mod poller;
+mod resource;
+mod sampler;
+mod schedule;
+mod strategy;
+
+pub use api::ApiSampler;
+pub use connector::Connector;
+pub use ledger::{Filled, Ledger, Percentiles, Tally};
+pub use login::{Login, NoLogin, OwnToken};
+pub use observed::{Observed, Refusals, Watched};
+pub use poller::{Poller, Snapshot};
+pub use resource::{BadTarget, Resource};
+pub use sampler::{Sampled, Sampler};
+pub use schedule::{Schedule, Slot};
+pub use strategy::{NoBearer, PerWorker, SharedLock, ThroughBroker, TokenStrategy};

@@ -1,0 +1,53 @@
+//! Where a worker's access token comes from, and what it does with a refusal.
+
+mod per_worker;
+mod shared_lock;
+mod through_broker;
+
+use std::future::Future;
+use std::time::Duration;
+
+use bellwether_broker::lifecycle::Timestamp;
+use http::HeaderValue;
+
+pub use per_worker::PerWorker;
+pub use shared_lock::SharedLock;
+pub use through_broker::ThroughBroker;
+
+/// One worker's way to its tokens.
+pub trait TokenStrategy: Send + Sync + 'static {
+    /// An access token, as this strategy keeps it.
+    type Bearer: Send + Sync;
+
+    /// A token for one API request.
+    ///
+    /// # Errors
+    /// When there is none within `patience`, where the strategy waits at all.
+    fn bearer(
+        &mut self,
+        patience: Duration,
+    ) -> impl Future<Output = Result<Self::Bearer, NoBearer>> + Send;
+
+    /// The value of the header `Authorization` (RFC 6750 §2.1).
+    fn authorization(bearer: &Self::Bearer) -> HeaderValue;
+
+    /// The API took it in a request sent at `sent_at`.
+    fn accepted(&mut self, bearer: &Self::Bearer, sent_at: Timestamp);
+
+    /// The API answered 401 to a request sent at `sent_at`; the next token must be another one.
+    fn refused(
+        &mut self,
+        bearer: &Self::Bearer,
+        sent_at: Timestamp,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// The API answered 429. Says how long this worker has to wait; `None` if another token will do.
+    fn throttled(&mut self, bearer: &Self::Bearer, retry_after: Duration) -> Option<Duration>;
+}
+
+/// There is no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoBearer {
+    /// How long the authorization server asks to wait.
+    pub retry_after: Option<Duration>,
+}

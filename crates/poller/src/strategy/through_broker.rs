@@ -1,0 +1,50 @@
+//! Bellwether's own: the broker's pool, spent within the API's limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_broker::lifecycle::Timestamp;
+use bellwether_broker::{Handle, Token};
+use http::HeaderValue;
+
+use super::{NoBearer, TokenStrategy};
+
+/// A worker that takes each request's token from a broker.
+#[derive(Clone, Debug)]
+pub struct ThroughBroker {
+    handle: Handle,
+}
+
+impl ThroughBroker {
+    /// All workers share the credential behind `handle`.
+    pub fn new(handle: Handle) -> Self {
+        Self { handle }
+    }
+}
+
+impl TokenStrategy for ThroughBroker {
+    type Bearer = Arc<Token>;
+
+    async fn bearer(&mut self, patience: Duration) -> Result<Arc<Token>, NoBearer> {
+        // The time until there is room again is no reason to rest: a new token brings its own.
+        self.handle.spend(patience).await.map_err(|_| NoBearer { retry_after: None })
+    }
+
+    fn authorization(bearer: &Arc<Token>) -> HeaderValue {
+        bearer.authorization().clone()
+    }
+
+    fn accepted(&mut self, bearer: &Arc<Token>, sent_at: Timestamp) {
+        self.handle.accepted(bearer, sent_at);
+    }
+
+    async fn refused(&mut self, bearer: &Arc<Token>, sent_at: Timestamp) {
+        // Whether this one was cured or another is spent next: the next try asks afresh.
+        let _ = self.handle.refused(bearer, sent_at).await;
+    }
+
+    fn throttled(&mut self, bearer: &Arc<Token>, retry_after: Duration) -> Option<Duration> {
+        self.handle.throttled(bearer, retry_after);
+        None
+    }
+}
