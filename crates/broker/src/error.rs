@@ -63,16 +63,15 @@ impl RenewalError {
 }
 
 fn refused(error: &TokenError, spends: bool) -> Failure {
+    if spends && error.leaves_doubt() {
+        return Failure::new(Cause::InDoubt);
+    }
     match error.remedy() {
-        Remedy::Retry { after } => Failure {
-            cause: match error {
-                TokenError::Throttled { .. } => Cause::Throttled,
-                _ if spends && error.leaves_doubt() => Cause::InDoubt,
-                _ => Cause::Passing,
-            },
-            retry_after: after,
-        },
-        _ if spends && error.leaves_doubt() => Failure::new(Cause::InDoubt),
+        Remedy::Retry { after } => {
+            let throttled = matches!(error, TokenError::Throttled { .. });
+            let cause = if throttled { Cause::Throttled } else { Cause::Passing };
+            Failure { cause, retry_after: after }
+        }
         Remedy::Reauthorize if spends => Failure::new(Cause::Reauthorize),
         Remedy::Reauthorize | Remedy::FixConfiguration => Failure::new(Cause::Misconfigured),
     }

@@ -351,12 +351,12 @@ impl ExchangeError {
         let spent =
             |status, code: &str, text: &str| Details::new(status, Some(code), Some(text), &[]);
         match self {
-            Self::Renewal(error) => match &**error {
-                RenewalError::KnownRefused => Some(TokenError::InvalidGrant {
+            Self::Renewal(error) if matches!(**error, RenewalError::KnownRefused) => {
+                Some(TokenError::InvalidGrant {
                     details: spent(400, "invalid_grant", "the refresh token was refused before"),
-                }),
-                other => other.token_error().cloned(),
-            },
+                })
+            }
+            Self::Renewal(error) => error.token_error().cloned(),
             Self::Spent => Some(TokenError::InvalidGrant {
                 details: spent(400, "invalid_grant", "the refresh token was spent before"),
             }),

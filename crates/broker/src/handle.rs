@@ -187,7 +187,9 @@ impl Handle {
     /// The held token with exactly this text, if it is still held.
     pub fn held_token(&self, access_token: &bellwether_oauth::Secret) -> Option<Arc<Token>> {
         let slots = self.shared.slots().iter();
-        slots.filter_map(|slot| slot.load_full()).find(|held| held.access_token() == access_token)
+        slots
+            .filter_map(arc_swap::ArcSwapOption::load_full)
+            .find(|held| held.access_token() == access_token)
     }
 
     /// A held token was checked and found dead: it is renewed, and goes to nobody meanwhile.

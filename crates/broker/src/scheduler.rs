@@ -151,11 +151,13 @@ impl Scheduler {
             && *at <= now
         {
             match self.timers.pop() {
-                Some(Reverse((at, Wake::Credential(id)))) => {
-                    if self.credentials.get(&id).is_some_and(|entry| entry.wake_at == Some(at)) {
-                        self.handle(id, Event::Woken);
-                    }
+                Some(Reverse((at, Wake::Credential(id))))
+                    if self.credentials.get(&id).is_some_and(|entry| entry.wake_at == Some(at)) =>
+                {
+                    self.handle(id, Event::Woken);
                 }
+                // An earlier event moved it.
+                Some(Reverse((_, Wake::Credential(_)))) => {}
                 Some(Reverse((_, Wake::Door(door)))) => self.admit(&door),
                 None => {}
             }

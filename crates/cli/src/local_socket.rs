@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_broker::oauth::Secret;
+use bellwether_lifecycle::UnixTime;
 use bellwether_server::{Admin, CredentialView, Gateway};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -137,7 +138,7 @@ pub(crate) async fn token(
             access_token: Secret::expose(token.access_token()).to_owned(),
             token_type: "Bearer".to_owned(),
             expires_in: token.expires_in(now).map(|left| left.as_secs()),
-            expires_at: token.expires_at().map(|at| at.as_secs()),
+            expires_at: token.expires_at().map(UnixTime::as_secs),
             scope: token.scope().map(ToString::to_string),
             generation: token.generation(),
         }),

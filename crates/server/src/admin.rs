@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bellwether_broker::lifecycle::{State, Timestamp, UnixTime};
+use bellwether_broker::lifecycle::{Held, State, Timestamp, UnixTime};
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::store::{Clock, Stamp};
 use bellwether_broker::{Handle, News};
@@ -189,7 +189,7 @@ impl Admin {
         let status = handle.status();
         let held = handle.held();
         let ends = held.iter().flatten().filter(|held| held.lifetime.is_some());
-        let first_end = ends.map(|held| held.expires_at()).min();
+        let first_end = ends.map(Held::expires_at).min();
         let count = |counter: &std::sync::atomic::AtomicU64| {
             counter.load(std::sync::atomic::Ordering::Relaxed)
         };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bellwether_broker::Handle;
-use bellwether_broker::lifecycle::{State, Timestamp};
+use bellwether_broker::lifecycle::{Held, State, Timestamp};
 use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
@@ -103,7 +103,7 @@ impl Snapshot {
         for handle in &self.handles {
             let held = handle.held();
             let ends = held.iter().flatten().filter(|held| held.lifetime.is_some());
-            if let Some(end) = ends.map(|held| held.expires_at()).min() {
+            if let Some(end) = ends.map(Held::expires_at).min() {
                 let left = self.now.until(end).as_secs_f64();
                 ConstGauge::new(left)
                     .encode(metric.encode_family(&[("credential", handle.name())])?)?;

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bellwether_broker::lifecycle::Timestamp;
+use bellwether_broker::lifecycle::{Timestamp, UnixTime};
 use bellwether_broker::oauth::Secret;
+use bellwether_broker::store::Stamp;
 use bellwether_broker::{Broker, Token};
 
 use crate::callers::Offered;
@@ -22,11 +23,16 @@ const UNUSED: Duration = Duration::from_secs(24 * 3600);
 /// Passes kept at most; beyond this the longest unused go first.
 const MOST: usize = 100_000;
 const LOCAL_PREFIX: &str = "bwt_";
+const LOCAL_PURPOSE: &str = "local token";
+/// Mark of the credential, time of issue, seal.
+const LOCAL_BYTES: usize = 40;
 
 #[derive(Debug)]
 pub(crate) struct Passes {
     broker: Broker,
     passes: RwLock<HashMap<[u8; 32], Arc<Pass>>>,
+    /// Credentials by the mark that their local tokens carry.
+    locals: RwLock<HashMap<[u8; 8], Offered>>,
 }
 
 /// What a token that was handed out stands for.
@@ -46,7 +52,7 @@ pub(crate) enum LeadsTo {
 
 impl Passes {
     pub(crate) fn new(broker: Broker) -> Self {
-        Self { broker, passes: RwLock::default() }
+        Self { broker, passes: RwLock::default(), locals: RwLock::default() }
     }
 
     /// From now on this text is a pass.
@@ -57,8 +63,9 @@ impl Passes {
         }
     }
 
-    /// Tokens of before a restart, by their digests.
+    /// Tokens of before a restart, by their digests, and local ones.
     pub(crate) fn know(&self, offered: &Offered, digests: Vec<String>) {
+        self.register(offered);
         for digest in digests {
             if let Some(digest) = bytes(&digest) {
                 self.insert(digest, LeadsTo::Credential(offered.clone()));
@@ -69,7 +76,12 @@ impl Passes {
     /// What this bearer token leads to, if it was handed out here and is in use.
     pub(crate) fn find(&self, text: &Secret) -> Option<LeadsTo> {
         let digest = *self.broker.access_digest(text).as_bytes();
-        self.touch(&digest).map(|pass| pass.leads_to.clone())
+        if let Some(pass) = self.touch(&digest) {
+            return Some(pass.leads_to.clone());
+        }
+        let leads_to = LeadsTo::Credential(self.local(text)?);
+        self.insert(digest, leads_to.clone());
+        Some(leads_to)
     }
 
     /// It leads nowhere any more.
@@ -80,6 +92,9 @@ impl Passes {
 
     /// Nothing leads to this credential any more.
     pub(crate) fn forget(&self, name: &str) {
+        let mut locals = self.locals.write().unwrap_or_else(PoisonError::into_inner);
+        locals.retain(|_, offered| offered.handle.settings().name != name);
+        drop(locals);
         self.passes.write().unwrap_or_else(PoisonError::into_inner).retain(|_, pass| {
             match &pass.leads_to {
                 LeadsTo::Credential(offered) => offered.handle.settings().name != name,
@@ -88,12 +103,45 @@ impl Passes {
         });
     }
 
+    /// From now on local tokens of this credential lead to it.
+    fn register(&self, offered: &Offered) {
+        let mark = self.credential_mark(offered);
+        let mut locals = self.locals.write().unwrap_or_else(PoisonError::into_inner);
+        locals.insert(mark, offered.clone());
+    }
+
     /// The text of a token that is good only here, the same for each generation of a credential.
+    ///
+    /// It says by itself whose it is and when it was issued, so that it survives a restart.
     pub(crate) fn local_text(&self, offered: &Offered, token: &Token) -> Secret {
-        let settings = offered.handle.settings();
-        let named = format!("{}/{}", settings.key, token.generation());
-        let digest = self.broker.keyring().digest("local token", named.as_bytes());
-        Secret::from(format!("{LOCAL_PREFIX}{}", URL_SAFE_NO_PAD.encode(digest.as_bytes())))
+        let clock = self.broker.clock();
+        let issued = Stamp::new(token.held().sent_at, clock).wall().as_secs();
+        let mut bytes = [0; LOCAL_BYTES];
+        bytes[..8].copy_from_slice(&self.credential_mark(offered));
+        bytes[8..16].copy_from_slice(&issued.to_be_bytes());
+        let seal = self.broker.keyring().digest(LOCAL_PURPOSE, &bytes[..16]);
+        bytes[16..].copy_from_slice(&seal.as_bytes()[..LOCAL_BYTES - 16]);
+        Secret::from(format!("{LOCAL_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    /// The credential of a local token that was issued before a restart.
+    fn local(&self, text: &Secret) -> Option<Offered> {
+        let mut bytes = [0; LOCAL_BYTES];
+        let encoded = text.expose().strip_prefix(LOCAL_PREFIX)?;
+        let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes).ok()?;
+        let seal = self.broker.keyring().digest(LOCAL_PURPOSE, &bytes[..16]);
+        let genuine = Secret::from(URL_SAFE_NO_PAD.encode(&seal.as_bytes()[..LOCAL_BYTES - 16]))
+            == Secret::from(URL_SAFE_NO_PAD.encode(&bytes[16..]));
+        let issued = UnixTime::from_secs(u64::from_be_bytes(bytes[8..16].try_into().ok()?));
+        let recent = issued.until(self.broker.clock().wall()) < UNUSED;
+        let locals = self.locals.read().unwrap_or_else(PoisonError::into_inner);
+        locals.get(&bytes[..8]).filter(|_| length == LOCAL_BYTES && genuine && recent).cloned()
+    }
+
+    fn credential_mark(&self, offered: &Offered) -> [u8; 8] {
+        let key = offered.handle.settings().key.to_string();
+        let digest = self.broker.keyring().digest("local credential", key.as_bytes());
+        std::array::from_fn(|i| digest.as_bytes()[i])
     }
 
     fn touch(&self, digest: &[u8; 32]) -> Option<Arc<Pass>> {

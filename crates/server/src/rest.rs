@@ -1,6 +1,7 @@
 //! `/bellwether/v1/credentials/NAME/…`: a credential for callers that know us.
 
-use bellwether_broker::oauth::Secret;
+use bellwether_broker::lifecycle::UnixTime;
+use bellwether_broker::oauth::{Scope, Secret};
 use bellwether_broker::{Refusal as Refused, Token};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -147,8 +148,8 @@ impl Gateway {
                 access_token: access_token.expose(),
                 token_type: "Bearer",
                 expires_in: expires_in(token, now),
-                expires_at: token.expires_at().map(|at| at.as_secs()),
-                scope: token.scope().map(|scope| scope.as_str()),
+                expires_at: token.expires_at().map(UnixTime::as_secs),
+                scope: token.scope().map(Scope::as_str),
                 generation: token.generation(),
             },
         )

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_broker::lifecycle::{Cause, Timestamp};
-use bellwether_broker::oauth::{Client, ClientAuthentication, Secret, TokenError};
+use bellwether_broker::oauth::{Client, ClientAuthentication, Scope, Secret, TokenError};
 use bellwether_broker::{ExchangeError, NoToken, Presented, RenewalError, Token};
 use bytes::Bytes;
 use http::header::CACHE_CONTROL;
@@ -114,7 +114,7 @@ impl Gateway {
                 token_type: "Bearer",
                 expires_in: expires_in(&token, now),
                 refresh_token: None,
-                scope: token.scope().map(|scope| scope.as_str()),
+                scope: token.scope().map(Scope::as_str),
             },
         ))
     }
@@ -157,7 +157,7 @@ impl Gateway {
                 token_type: "Bearer",
                 expires_in: pair.expires_in(now).map(|left| left.as_secs()),
                 refresh_token: Some(pair.refresh_token.expose()),
-                scope: pair.scope.as_ref().map(|scope| scope.as_str()),
+                scope: pair.scope.as_ref().map(Scope::as_str),
             },
         ))
     }

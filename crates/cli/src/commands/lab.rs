@@ -38,10 +38,10 @@ struct LabServe {
     #[arg(long, value_enum, default_value_t = ProfileName::Genesys)]
     profile: ProfileName,
     /// Where it listens; port 0 picks one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8490", value_parser = listen_address)]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8490", value_parser = parse_listen)]
     listen: SocketAddr,
     /// How long access tokens live
-    #[arg(long, value_name = "DURATION", value_parser = duration_of)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     lifetime: Option<Duration>,
     /// Live access tokens of each client; one more ends the oldest
     #[arg(long, value_name = "N")]
@@ -61,14 +61,6 @@ enum ProfileName {
     Demo,
     /// An authorization server without limits
     Plain,
-}
-
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    parse_listen(text).map_err(|error| error.to_string())
-}
-
-fn duration_of(text: &str) -> Result<Duration, String> {
-    duration::parse(text).map_err(|error| error.to_string())
 }
 
 impl Lab {

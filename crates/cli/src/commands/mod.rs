@@ -1,6 +1,7 @@
 //! The commands, and what their outcome means to the caller.
 
 mod check;
+mod demo;
 mod lab;
 mod serve;
 mod status;
@@ -23,7 +24,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Demo(demo::Demo),
+    Serve(Box<serve::Serve>),
     Token(token::Token),
     Check(check::Check),
     Status(status::Status),
@@ -33,6 +35,7 @@ enum Command {
 impl Command {
     fn run(&self, environment: Environment<'_>) -> Result<(), Failure> {
         match self {
+            Self::Demo(demo) => demo.run(environment),
             Self::Serve(serve) => serve.run(environment),
             Self::Token(token) => token.run(environment),
             Self::Check(check) => check.run(environment),

@@ -18,7 +18,7 @@ use url::Url;
 use super::{Failure, load_configuration};
 use crate::configuration::{
     Admin as AdminSection, Configuration, Environment, Gateway as GatewaySection, StoreUrl,
-    duration, parse_listen,
+    duration, parse_endpoint, parse_listen,
 };
 use crate::local_socket::LocalSocket;
 use crate::log;
@@ -35,10 +35,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["provider", "token_endpoint"])]
     config: Option<PathBuf>,
     /// Where callers connect; port 0 picks one
-    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
     /// Where operators connect; port 0 picks one
-    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
     admin_listen: Option<SocketAddr>,
     /// memory: or sqlite:PATH; a URL with a password belongs into the configuration
     #[arg(long, value_name = "URL")]
@@ -50,17 +50,17 @@ pub(super) struct Serve {
     #[arg(long, requires = "provider", value_name = "REGION")]
     region: Option<String>,
     /// The authorization server's token endpoint; callers bring their own client id and secret
-    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
     token_endpoint: Option<Url>,
     /// Where API requests go
-    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
     resource_server: Option<Url>,
     /// What a second use of a refresh token does: none, strict, new-pair, same-pair,
     /// until-acknowledged or last-pair
     #[arg(long, value_name = "CLASS", value_parser = rotation)]
     rotation: Option<Rotation>,
     /// How long a spent refresh token is taken again
-    #[arg(long, value_name = "DURATION", value_parser = duration_of)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     rotation_window: Option<Duration>,
     /// Access tokens held for each client
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -70,20 +70,8 @@ pub(super) struct Serve {
     hand_out: Option<HandOut>,
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    parse_listen(text).map_err(|error| error.to_string())
-}
-
-fn endpoint(text: &str) -> Result<Url, String> {
-    crate::configuration::parse_endpoint(text)
-}
-
 fn rotation(text: &str) -> Result<Rotation, String> {
     Rotation::parse(text).map_err(|error| error.to_string())
-}
-
-fn duration_of(text: &str) -> Result<Duration, String> {
-    duration::parse(text).map_err(|error| error.to_string())
 }
 
 fn hand_out(text: &str) -> Result<HandOut, String> {
