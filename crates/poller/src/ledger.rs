@@ -141,7 +141,11 @@ impl Ledger {
 
     /// Latency of the slots that are decided.
     pub fn percentiles(&self) -> Percentiles {
-        let at = |quantile| Duration::from_micros(self.latency.value_at_quantile(quantile));
+        // A bucket's upper edge may lie past the longest latency there can be.
+        let at = |quantile| {
+            let latency = Duration::from_micros(self.latency.value_at_quantile(quantile));
+            latency.min(self.schedule.period())
+        };
         Percentiles { p50: at(0.50), p99: at(0.99) }
     }
 

@@ -72,6 +72,11 @@ impl Poller {
         self.snapshot()
     }
 
+    /// How many slots there are from first to last.
+    pub fn slots(&self) -> u64 {
+        self.slots
+    }
+
     /// How things stand now.
     pub fn snapshot(&self) -> Snapshot {
         let mut ledger = self.ledger();

@@ -156,8 +156,8 @@ impl Demo {
             let (count, window) = (f64::from(limit.count), limit.window.as_secs_f64());
             let polls = f64::from(self.agents) / self.period.as_secs_f64();
             said += &format!(
-                ".\nThe API takes each token {count} times in {}, as it were {:.0} a minute: this \
-                 needs {:.0} tokens. Bellwether keeps a pool of {POOL}.",
+                ".\nThe API takes each token {count} times in {} ({:.0} a minute), so that this needs \
+                 {:.0} tokens. Bellwether keeps a pool of {POOL}.",
                 duration::write(limit.window),
                 count * 60.0 / window,
                 (polls * window / count).ceil(),
