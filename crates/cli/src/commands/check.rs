@@ -1,5 +1,7 @@
 //! `bellwether check`: is the configuration good?
 
+mod online;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,6 +16,9 @@ pub(super) struct Check {
     /// The configuration; else $BELLWETHER_CONFIG, ./bellwether.toml, or the user's own
     #[arg(long, value_name = "PATH")]
     config: Option<PathBuf>,
+    /// Also request a token for each credential whose grant is not spent by it
+    #[arg(long)]
+    online: bool,
     /// Print one JSON document on standard output
     #[arg(long)]
     json: bool,
@@ -23,8 +28,18 @@ impl Check {
     pub(super) fn run(&self, environment: Environment<'_>) -> Result<(), Failure> {
         let outcome = load_configuration(self.config.as_deref(), environment);
         match outcome {
-            Ok(configuration) if self.json => print_result(&good(&configuration).to_string()),
-            Ok(configuration) => print_result(&summary(&configuration)),
+            Ok(configuration) => {
+                let tried =
+                    if self.online { online::try_each(&configuration)? } else { Vec::new() };
+                if self.json {
+                    print_result(&good(&configuration, &tried).to_string())?;
+                } else {
+                    print_result(&summary(&configuration))?;
+                    tried.iter().try_for_each(|tried| print_result(&tried.line()))?;
+                }
+                let failed = tried.iter().any(online::Tried::failed);
+                if failed { Err(Failure::Told { exit_status: 1 }) } else { Ok(()) }
+            }
             Err(Failure::Configuration(error)) if self.json => {
                 print_result(&bad(&error).to_string())?;
                 Err(Failure::Told { exit_status: 2 })
@@ -53,9 +68,10 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-fn good(configuration: &Configuration) -> Value {
+fn good(configuration: &Configuration, tried: &[online::Tried]) -> Value {
     json!({
-        "ok": true,
+        "ok": !tried.iter().any(online::Tried::failed),
+        "online": tried,
         "file": shown(&configuration.file),
         "errors": [],
         "authorization_servers": configuration.authorization_servers.len(),
