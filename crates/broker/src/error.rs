@@ -39,9 +39,10 @@ impl RenewalError {
     pub fn failure(&self, spends: bool) -> Failure {
         match self {
             Self::Refused(error) => refused(error, spends),
-            Self::Unreachable(_) | Self::Defect => Failure::new(Cause::Passing),
-            Self::AnswerLost(_) if spends => Failure::new(Cause::InDoubt),
-            Self::AnswerLost(_) => Failure::new(Cause::Passing),
+            Self::AnswerLost(_) | Self::Defect if spends => Failure::new(Cause::InDoubt),
+            Self::Unreachable(_) | Self::AnswerLost(_) | Self::Defect => {
+                Failure::new(Cause::Passing)
+            }
             Self::Store(error) if error.is_passing() => Failure::new(Cause::Passing),
             Self::Store(_) => Failure::new(Cause::Misconfigured),
             Self::NoRefreshToken | Self::KnownRefused => Failure::new(Cause::Reauthorize),

@@ -212,12 +212,18 @@ impl Presented {
         surroundings.keyring.digest("client secret", secret.as_bytes()).to_hex()
     }
 
-    async fn exchange(&self, surroundings: &Surroundings) -> Result<Arc<Pair>, ExchangeError> {
+    async fn exchange(&self, surroundings: &Arc<Surroundings>) -> Result<Arc<Pair>, ExchangeError> {
         let key = self.key(surroundings);
         let fence = timeout(PATIENCE, self.lease(surroundings, &key))
             .await
             .map_err(|_| ExchangeError::Busy)??;
-        let result = self.with_lease(surroundings, &key, fence).await;
+        // In a task of its own: should it panic, the lease is given back all the same.
+        let exchanging = tokio::spawn({
+            let (presented, key) = (self.clone(), key.clone());
+            let surroundings = Arc::clone(surroundings);
+            async move { presented.with_lease(&surroundings, &key, fence).await }
+        });
+        let result = exchanging.await.unwrap_or_else(|_| Err(RenewalError::Defect.into()));
         if let Err(error) = surroundings.store.release(&key, fence).await {
             tracing::debug!(%error, "the lease stays until it runs out");
         }

@@ -80,7 +80,7 @@ struct Found {
 
 impl Flight {
     /// Carries it out. Nothing it does depends on any caller still waiting.
-    pub(crate) async fn fly(self) -> Landed {
+    pub(crate) async fn fly(self: Arc<Self>) -> Landed {
         let key = self.settings.key.clone().with_member(self.member);
         let store = &self.surroundings.store;
         let acquired = self.surroundings.acquire(&key).await;
@@ -95,7 +95,18 @@ impl Flight {
             }
             Err(error) => return self.failed(error.into(), false, self.attempt),
         };
-        let landed = self.with_lease(&key, fence).await;
+        // In a task of its own: should it panic, the lease is given back all the same.
+        let renewing = tokio::spawn({
+            let (flight, key) = (Arc::clone(&self), key.clone());
+            async move { flight.with_lease(&key, fence).await }
+        });
+        let landed = match renewing.await {
+            Ok(landed) => landed,
+            Err(_) => {
+                tracing::error!(credential = %self.settings.name, "a renewal panicked");
+                self.failed(RenewalError::Defect, true, self.attempt)
+            }
+        };
         if let Some(fence) = fence
             && let Err(error) = store.release(&key, fence).await
         {

@@ -124,7 +124,7 @@ impl Handle {
                         return Ok(token);
                     }
                     _ => {
-                        self.shared.withdraw(member);
+                        self.shared.stop_spending(member, now);
                         continue;
                     }
                 },

@@ -374,13 +374,13 @@ impl Scheduler {
         };
         let settings: Arc<CredentialSettings> = entry.shared.settings.load_full();
         let index = usize::from(passenger.member);
-        let flight = Flight {
+        let flight = Arc::new(Flight {
             surroundings: Arc::clone(&self.surroundings),
             settings,
             member: passenger.member,
             generation: entry.generations.get(index).copied().unwrap_or_default(),
             attempt: entry.attempts.get(index).copied().unwrap_or_default(),
-        };
+        });
         let task = self.flights.spawn(flight.fly());
         self.in_flight.insert(task.id(), passenger);
     }

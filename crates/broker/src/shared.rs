@@ -107,10 +107,12 @@ impl Shared {
     pub(crate) fn publish(&self, token: Token, gained: u64) {
         let member = token.member();
         let generation = self.generation.fetch_add(gained, Ordering::Relaxed) + gained;
-        self.with_budget(|budget| budget.publish(member, Some(token.held().generation)));
+        let held_generation = token.held().generation;
         if let Some(slot) = self.slots.get(usize::from(member)) {
             slot.store(Some(Arc::new(token.numbered(generation))));
         }
+        // After the slot: what may be spent can be found there.
+        self.with_budget(|budget| budget.publish(member, Some(held_generation)));
         self.published.notify_waiters();
     }
 
@@ -120,6 +122,15 @@ impl Shared {
         if let Some(slot) = self.slots.get(usize::from(member)) {
             slot.store(None);
         }
+    }
+
+    /// The member's token was found ended: it is spent no more, unless a new one came meanwhile.
+    pub(crate) fn stop_spending(&self, member: u16, now: Timestamp) {
+        self.with_budget(|budget| {
+            if !self.slot(member).is_some_and(|token| token.held().is_alive(now)) {
+                budget.publish(member, None);
+            }
+        });
     }
 
     pub(crate) fn note_used(&self) {
