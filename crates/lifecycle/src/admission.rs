@@ -103,7 +103,9 @@ impl Admission {
             Settled::Answered => self.failures = 0,
             Settled::Faulted { retry_after } => {
                 // Requests that were under way together fail together: that is one failure.
-                self.failures += u32::from(now >= self.closed_until);
+                if self.failures == 0 || now >= self.closed_until {
+                    self.failures += 1;
+                }
                 let delay = self.backoff.delay(self.failures, chance);
                 let until = now + delay.max(retry_after.unwrap_or_default());
                 self.closed_until = self.closed_until.max(until);

@@ -65,7 +65,7 @@ impl Damper {
         let trial = self.trial.map(|trial| (trial, trial.granted, trial.outcome));
         match trial {
             Some((trial, Some((tried, _)), Outcome::Open))
-                if trial.member == member && tried == generation =>
+                if trial.member == member && generation >= tried =>
             {
                 self.replay_refused(member, generation);
             }
@@ -100,7 +100,7 @@ impl Damper {
     pub(crate) fn replay_refused(&mut self, member: u16, generation: u64) {
         let Some(trial) = &mut self.trial else { return };
         let Some((tried, since)) = trial.granted else { return };
-        if trial.member != member || tried != generation {
+        if trial.member != member || generation < tried {
             return;
         }
         let pause = match trial.outcome {

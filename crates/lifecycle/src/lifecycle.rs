@@ -140,7 +140,7 @@ impl Lifecycle {
                 self.members.iter_mut().for_each(|member| member.not_before = now);
             }
             Event::Restored { member, held } => {
-                self.hold(member, held, chance, actions);
+                self.hold(now, member, held, chance, actions);
                 return News::Restored;
             }
             Event::Granted { member, held } => {
@@ -219,6 +219,7 @@ impl Lifecycle {
     /// Whether the token is news: neither older than the one held, nor the one that was refused.
     fn hold(
         &mut self,
+        now: Timestamp,
         index: u16,
         held: Held,
         chance: &mut dyn Chance,
@@ -236,6 +237,7 @@ impl Lifecycle {
         member.due = held.renew_at(self.policy.default_lifetime, chance);
         actions.push(Action::Publish { member: index, held });
         self.put_oldest_first();
+        self.damper.granted(now, index, held.generation);
         true
     }
 
@@ -269,11 +271,7 @@ impl Lifecycle {
         }
         self.trouble = Trouble::None;
         self.doubt_since = None;
-        let is_news = self.hold(index, held, chance, actions);
-        if is_news {
-            self.damper.granted(now, index, held.generation);
-        }
-        is_news
+        self.hold(now, index, held, chance, actions)
     }
 
     fn on_failed(&mut self, now: Timestamp, index: u16, failure: Failure, chance: &mut dyn Chance) {

@@ -4,7 +4,7 @@
 //! random number. While a story runs, the world itself watches over what must hold in all of
 //! them: one renewal per member at a time, generations that never go back, wake-ups in the future,
 //! each waiter answered once and never later than its `until`.
-#![allow(dead_code, reason = "each test binary tells its stories with a part of the world")]
+#![allow(dead_code, unused_imports, reason = "each test binary tells its stories with a part")]
 #![allow(unreachable_pub, reason = "a module that test binaries share")]
 
 mod endpoint;
