@@ -36,6 +36,7 @@ pub(crate) enum Ask {
 pub(crate) enum Tell {
     Accepted { member: u16, generation: u64 },
     FoundDead { member: u16, generation: u64 },
+    ReplayRefused { member: u16, generation: u64 },
     Renew,
     Reconfigured,
 }

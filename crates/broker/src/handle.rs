@@ -88,6 +88,15 @@ impl Handle {
     /// # Errors
     /// Why there is none, and when to ask again.
     pub async fn token_for(&self, need: Need) -> Result<Arc<Token>, NoToken> {
+        self.token_until(need, self.patience()).await
+    }
+
+    /// The same, after waiting at most until then.
+    pub(crate) async fn token_until(
+        &self,
+        need: Need,
+        until: Timestamp,
+    ) -> Result<Arc<Token>, NoToken> {
         self.shared.note_used();
         let now = self.shared.clock.now();
         let good = |token: &Token| match need {
@@ -101,8 +110,13 @@ impl Handle {
             .find_map(|slot| slot.load().as_ref().filter(|token| good(token)).map(Arc::clone));
         match held {
             Some(token) => Ok(token),
-            None => self.wait_for(Ask::Token(need)).await,
+            None => self.wait_for(Ask::Token(need), until).await,
         }
+    }
+
+    /// When a caller that comes now must be answered.
+    pub(crate) fn patience(&self) -> Timestamp {
+        self.shared.clock.now() + PATIENCE
     }
 
     /// A token to send one API request with, counted against the vendor's limit for it: the one
@@ -129,7 +143,7 @@ impl Handle {
                     }
                 },
                 Some(Take::Empty) => {
-                    let token = self.wait_for(Ask::Token(Need::Use)).await?;
+                    let token = self.wait_for(Ask::Token(Need::Use), self.patience()).await?;
                     if self.shared.slot(token.member()).is_some() {
                         continue;
                     }
@@ -168,11 +182,18 @@ impl Handle {
         self.shared.note_used();
         let accepted_since = token.accepted_sent_at().is_some_and(|accepted| accepted > sent_at);
         let (member, generation) = (token.member(), token.held().generation);
-        match self.ask(Ask::Cure { member, generation, accepted_since }).await {
+        match self.ask(Ask::Cure { member, generation, accepted_since }, self.patience()).await {
             Ok(Some(newer)) => Refusal::Cure(newer),
             Ok(None) => Refusal::Stands,
             Err(none) => Refusal::NoToken(none),
         }
+    }
+
+    /// The API refused the replay of a refused request with this token, its cure: no renewal is
+    /// forced for 30 s, doubling to 10 min, until a refused request is cured.
+    pub fn replay_refused(&self, token: &Token) {
+        let (member, generation) = (token.member(), token.held().generation);
+        self.tell(Tell::ReplayRefused { member, generation });
     }
 
     /// A newer token for a caller that can say no more than `Cache-Control: no-cache`: renewed at
@@ -181,7 +202,7 @@ impl Handle {
     /// # Errors
     /// Why there is none, and when to ask again.
     pub async fn no_cache(&self) -> Result<Arc<Token>, NoToken> {
-        self.wait_for(Ask::NoCache).await
+        self.wait_for(Ask::NoCache, self.patience()).await
     }
 
     /// The held token with exactly this text, if it is still held.
@@ -193,9 +214,16 @@ impl Handle {
     }
 
     /// A held token was checked and found dead: it is renewed, and goes to nobody meanwhile.
-    pub(crate) fn found_dead(&self, token: &Token) {
+    /// Answers with the one to use instead, which is the same if renewing cures nothing.
+    pub(crate) async fn found_dead(
+        &self,
+        token: &Token,
+        until: Timestamp,
+    ) -> Result<Arc<Token>, NoToken> {
         let (member, generation) = (token.member(), token.held().generation);
         self.tell(Tell::FoundDead { member, generation });
+        // Asked behind that, instead of looking at what has yet to be withdrawn.
+        self.wait_for(Ask::Token(Need::HandOut), until).await
     }
 
     /// Renews every token now.
@@ -259,18 +287,17 @@ impl Handle {
         let _ = self.shared.commands.send(Command::Tell { id: self.shared.id, tell });
     }
 
-    async fn wait_for(&self, ask: Ask) -> Result<Arc<Token>, NoToken> {
-        match self.ask(ask).await {
+    async fn wait_for(&self, ask: Ask, until: Timestamp) -> Result<Arc<Token>, NoToken> {
+        match self.ask(ask, until).await {
             Ok(Some(token)) => Ok(token),
             Ok(None) => Err(NoToken::stopped()),
             Err(none) => Err(none),
         }
     }
 
-    async fn ask(&self, ask: Ask) -> Answer {
+    async fn ask(&self, ask: Ask, until: Timestamp) -> Answer {
         self.shared.counters.waited.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        let until = self.shared.clock.now() + PATIENCE;
         let command = Command::Ask { id: self.shared.id, ask, until, reply };
         self.shared.commands.send(command).map_err(|_| NoToken::stopped())?;
         answer.await.unwrap_or_else(|_| Err(NoToken::stopped()))

@@ -185,6 +185,9 @@ impl Scheduler {
                 Tell::FoundDead { member, generation } => {
                     self.handle(id, Event::FoundDead { member, generation });
                 }
+                Tell::ReplayRefused { member, generation } => {
+                    self.handle(id, Event::ReplayRefused { member, generation });
+                }
                 Tell::Renew => self.handle(id, Event::Renew),
                 Tell::Reconfigured => self.handle(id, Event::Reconfigured),
             },

@@ -19,6 +19,8 @@ pub struct Token {
     expires_wall: Option<UnixTime>,
     /// When the latest request was sent that the API took; nanoseconds since boot, 0 for never.
     accepted_sent_at: AtomicU64,
+    /// When it was last checked, whatever that told; nanoseconds since boot, 0 for never.
+    checked_at: AtomicU64,
 }
 
 impl Token {
@@ -40,6 +42,7 @@ impl Token {
             held,
             expires_wall,
             accepted_sent_at: AtomicU64::new(0),
+            checked_at: AtomicU64::new(0),
         })
     }
 
@@ -90,16 +93,27 @@ impl Token {
 
     /// When the latest request was sent that the API took with it.
     pub fn accepted_sent_at(&self) -> Option<Timestamp> {
-        match self.accepted_sent_at.load(Ordering::Relaxed) {
-            0 => None,
-            nanoseconds => Some(Timestamp::from_nanos(nanoseconds)),
-        }
+        instant(&self.accepted_sent_at)
+    }
+
+    /// When it was last checked, whatever that told.
+    pub(crate) fn checked_at(&self) -> Option<Timestamp> {
+        instant(&self.checked_at)
+    }
+
+    /// Notes that it was checked.
+    pub(crate) fn note_checked(&self, now: Timestamp) {
+        self.checked_at.fetch_max(now.as_nanos().max(1), Ordering::Relaxed);
     }
 
     /// Notes that the API took it; true the first time.
     pub(crate) fn note_accepted(&self, sent_at: Timestamp) -> bool {
         self.accepted_sent_at.fetch_max(sent_at.as_nanos().max(1), Ordering::Relaxed) == 0
     }
+}
+
+fn instant(nanoseconds: &AtomicU64) -> Option<Timestamp> {
+    Some(nanoseconds.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Timestamp::from_nanos)
 }
 
 impl fmt::Debug for Token {
