@@ -20,8 +20,8 @@ use crate::time::Timestamp;
 
 /// Lives at least this long are not handed out in their last [`LONG_FLOOR`].
 const LONG_LIFE: Duration = Duration::from_secs(180);
-/// Genesys' Go SDK loops without pause on 60 s or less.
-const LONG_FLOOR: Duration = Duration::from_secs(60);
+/// Genesys' Go SDK loops without pause on 60 s or less, and whole seconds are told, rounded down.
+const LONG_FLOOR: Duration = Duration::from_secs(61);
 /// The share of the time before the floor that the lead takes at least …
 const LEAD_SHARE: f64 = 0.10;
 /// … and the random share on top.
@@ -81,9 +81,9 @@ mod tests {
             (1.0,     0.33, (0.46,    0.61)),
             (60.0,    20.0, (28.0,    36.1)),
             (179.0,   59.6, (83.0,    108.0)),
-            (180.0,   60.0, (84.0,    108.1)),
-            (300.0,   60.0, (168.0,   216.1)),
-            (86400.0, 60.0, (60438.0, 77707.0)),
+            (180.0,   61.0, (83.3,    107.1)),
+            (300.0,   61.0, (167.3,   215.1)),
+            (86400.0, 61.0, (60437.3, 77705.1)),
         ];
         for (life, expected_floor, (earliest, latest)) in cases {
             let held = Held {

@@ -209,7 +209,13 @@ impl Lifecycle {
 
     /// Whether nobody has asked for so long that it may be forgotten; never for [`Demand::Always`].
     pub fn is_idle(&self, now: Timestamp) -> bool {
-        !self.is_wanted(now) && !self.is_renewing()
+        match self.policy.demand {
+            Demand::Always => false,
+            Demand::WhileUsed { idle_after } => {
+                let used = self.waiting.len() > 0 || now < self.idle_from(idle_after);
+                !used && !self.is_renewing()
+            }
+        }
     }
 
     fn is_renewing(&self) -> bool {
@@ -415,13 +421,17 @@ impl Lifecycle {
         match self.policy.demand {
             Demand::Always => true,
             Demand::WhileUsed { idle_after } => {
-                let held = self.members.iter().filter_map(|member| member.held);
-                let life = held.filter_map(|held| held.lifetime).max();
-                let idle_after = idle_after.max(life.unwrap_or_default());
                 let holds = self.members.iter().any(|member| member.held.is_some());
-                self.waiting.len() > 0 || (holds && now < self.last_used + idle_after)
+                self.waiting.len() > 0 || (holds && now < self.idle_from(idle_after))
             }
         }
+    }
+
+    /// When nobody asked for `idle_after`, and for a whole lifetime.
+    fn idle_from(&self, idle_after: Duration) -> Timestamp {
+        let held = self.members.iter().filter_map(|member| member.held);
+        let life = held.filter_map(|held| held.lifetime).max();
+        self.last_used + idle_after.max(life.unwrap_or_default())
     }
 
     /// Leaves waiters unanswered only while a request may still serve them.

@@ -44,9 +44,15 @@ where
     Either::Right(body.map_err(BodyError::new).boxed_unsync())
 }
 
+/// Bytes that the answer with a token usually has room in.
+const USUAL_JSON: usize = 512;
+
 /// JSON that nobody may store (RFC 6749 §5.1).
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
-    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(USUAL_JSON);
+    if serde_json::to_writer(&mut bytes, value).is_err() {
+        bytes.clear();
+    }
     let mut response = Response::new(full(bytes));
     *response.status_mut() = status;
     let headers = response.headers_mut();

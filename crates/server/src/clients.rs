@@ -73,8 +73,9 @@ impl Clients {
             }
         };
         for RememberedClient { client, scope, parameters } in remembered {
-            let (identity, digest) = self.digests(&client, &scope, &parameters);
-            let brought = self.entry(identity, digest, true);
+            let identity = self.identity(&client.id, &scope, &parameters);
+            let digest = self.digest(identity, client.authentication.secret());
+            let brought = self.entry(self.identity_digest(identity), digest, true);
             self.offer(&brought, client, scope, parameters, passes).await;
         }
     }
@@ -86,14 +87,21 @@ impl Clients {
         passes: &Passes,
     ) -> (Arc<Brought>, Offered) {
         let parameters = request.further();
-        let client = self.client(request);
-        let (identity, digest) = self.digests(&client, &request.scope, &parameters);
+        let identity = self.identity(&request.client_id, &request.scope, &parameters);
+        let digest = self.digest(identity, request.secret.as_ref());
         let known = {
             let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
             entries.by_digest.get(digest.as_bytes()).filter(|known| known.digest == digest).cloned()
         };
-        let brought = known.unwrap_or_else(|| self.entry(identity, digest, false));
-        let offered = self.offer(&brought, client, request.scope.clone(), parameters, passes).await;
+        if let Some(known) = &known
+            && let Some(offered) = known.offered()
+        {
+            return (Arc::clone(known), offered.clone());
+        }
+        let without_secret = self.identity_digest(identity);
+        let brought = known.unwrap_or_else(|| self.entry(without_secret, digest, false));
+        let (client, scope) = (self.client(request), request.scope.clone());
+        let offered = self.offer(&brought, client, scope, parameters, passes).await;
         (brought, offered)
     }
 
@@ -113,7 +121,10 @@ impl Clients {
     /// The server issued a token for this secret: older ones of the same client are forgotten, and
     /// asked about anew if somebody still comes with one.
     pub(crate) fn verified(&self, brought: &Brought) {
-        if brought.verified.swap(true, Ordering::Relaxed) {
+        // Nearly always it is known, and then no other core's copy is disturbed.
+        if brought.verified.load(Ordering::Relaxed)
+            || brought.verified.swap(true, Ordering::Relaxed)
+        {
             return;
         }
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
@@ -146,28 +157,34 @@ impl Clients {
         offered.map(|offered| offered.handle.clone()).collect()
     }
 
-    fn digests(
-        &self,
-        client: &Client,
-        scope: &Scope,
-        parameters: &[(String, String)],
-    ) -> (Digest, Digest) {
-        let identity = Identity {
+    fn identity<'a>(
+        &'a self,
+        client: &'a str,
+        scope: &'a Scope,
+        parameters: &'a [(String, String)],
+    ) -> Identity<'a> {
+        Identity {
             token_endpoint: self.vendor.authorization_server.token_endpoint.as_str(),
-            client: &client.id,
+            client,
             grant: "client_credentials",
             scope: scope.as_str(),
             parameters,
-        };
+        }
+    }
+
+    fn identity_digest(&self, identity: Identity<'_>) -> Digest {
+        self.broker.keyring().digest("brought client", &identity.to_bytes())
+    }
+
+    fn digest(&self, identity: Identity<'_>, secret: Option<&Secret>) -> Digest {
         let mut bytes = identity.to_bytes();
-        let keyring = self.broker.keyring();
-        let without = keyring.digest("brought client", &bytes);
-        let secret = client.authentication.secret().map_or("", Secret::expose);
+        let secret = secret.map_or("", Secret::expose);
+        bytes.reserve_exact(8 + secret.len());
         bytes.extend_from_slice(&(secret.len() as u64).to_be_bytes());
         bytes.extend_from_slice(secret.as_bytes());
-        let with = keyring.digest("brought client and secret", &bytes);
+        let digest = self.broker.keyring().digest("brought client and secret", &bytes);
         bytes.fill(0);
-        (without, with)
+        digest
     }
 
     fn entry(&self, identity: Digest, digest: Digest, verified: bool) -> Arc<Brought> {

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use bellwether_broker::oauth::{Client, ClientAuthentication, Grant, Secret, TokenRequest};
-use bellwether_broker::{Outgoing, TransportError};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use bellwether_broker::oauth::{
+    Client, ClientAuthentication, Grant, Message, Secret, TokenError, TokenRequest, read,
+};
+use bellwether_broker::{Outgoing, Received, TransportError};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use crate::answer::{Answer, Refusal, empty, full};
 use crate::gateway::Gateway;
 use crate::passes::LeadsTo;
 use crate::settings::Vendor;
+use crate::token_endpoint::no_pair;
 use crate::token_request::CallersRequest;
 
 /// Sends the request on as it came, with the client's own authentication.
@@ -30,32 +33,48 @@ pub(crate) async fn once(
         let (TransportError::NotSent(why) | TransportError::MaybeSent(why)) = error;
         Refusal::unavailable(StatusCode::SERVICE_UNAVAILABLE, &why, None)
     })?;
+    let sent: Vec<&Secret> = client
+        .authentication
+        .secret()
+        .into_iter()
+        .chain(request.parameters.iter().map(|(_, value)| value))
+        .collect();
+    let wall = gateway.broker.clock().wall().as_secs();
+    match read(&message(&received, wall, &sent)).outcome {
+        Ok(response) => {
+            let leads_to = || LeadsTo::Itself(Arc::clone(vendor));
+            gateway.passes.issue(&response.access_token, leads_to);
+        }
+        // A token exchange may give what is no bearer token (RFC 8693 §2.2.1).
+        Err(TokenError::UnsupportedTokenType { .. }) => {}
+        // Not a throttle of ours to wait for: the device asks again (RFC 8628 §3.5).
+        Err(TokenError::Throttled { details, .. }) if details.code() == Some("slow_down") => {}
+        Err(error) => return Err(no_pair(&error, vendor)),
+    }
+    // Who asked for it knows what else is in it.
     let status = StatusCode::from_u16(received.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    if status.is_redirection() || received.truncated {
-        return Err(Refusal::unavailable(
-            StatusCode::BAD_GATEWAY,
-            "the authorization server gave no whole answer",
-            None,
-        ));
-    }
-    if status.is_success()
-        && let Ok(body) = serde_json::from_slice::<serde_json::Value>(&received.body)
-        && let Some(access_token) = body.get("access_token").and_then(|value| value.as_str())
-    {
-        let pass = Secret::from(access_token);
-        gateway.passes.issue(&pass, || LeadsTo::Itself(Arc::clone(vendor)));
-    }
     let mut answer = empty(status);
     *answer.body_mut() = full(received.body.to_vec());
-    let headers = answer.headers_mut();
     let content_type = received.content_type.as_deref().unwrap_or("application/json");
     if let Ok(value) = HeaderValue::from_str(content_type) {
-        headers.insert(CONTENT_TYPE, value);
-    }
-    if let Some(value) = received.retry_after.and_then(|text| HeaderValue::from_str(&text).ok()) {
-        headers.insert(RETRY_AFTER, value);
+        answer.headers_mut().insert(CONTENT_TYPE, value);
     }
     Ok(answer)
+}
+
+fn message<'a>(received: &'a Received, wall: u64, secrets: &'a [&'a Secret]) -> Message<'a> {
+    Message {
+        status: received.status,
+        content_type: received.content_type.as_deref(),
+        retry_after: received.retry_after.as_deref(),
+        date: None,
+        www_authenticate: received.www_authenticate.as_deref(),
+        location: received.location,
+        body: &received.body,
+        truncated: received.truncated,
+        wall,
+        secrets,
+    }
 }
 
 /// The form as it came, with the client's authentication where the server is to see it.
@@ -79,7 +98,9 @@ fn encode(client: &Client, request: &CallersRequest) -> (Option<Secret>, Secret)
             None
         }
         ClientAuthentication::None => {
-            form.append_pair("client_id", &client.id);
+            if !client.id.is_empty() {
+                form.append_pair("client_id", &client.id);
+            }
             None
         }
     };

@@ -31,6 +31,8 @@ pub struct Gateway {
     pub(crate) exchange: Exchange,
     pub(crate) upstream: Upstream,
     pub(crate) hosts: Hosts,
+    /// Some vendor's SDK cannot bear a 401 from the token endpoint.
+    pub(crate) refusals_are_400: bool,
     configured: Vec<Offered>,
     token_paths: Vec<String>,
     revoke_path: String,
@@ -65,8 +67,9 @@ impl Gateway {
         }
         let callers = Callers::new(&settings.callers, &offered, broker.keyring());
         let open = settings.open.take();
-        let vendors = offered.values().map(|offered| &*offered.vendor).chain(&open);
-        let mut token_paths: Vec<String> = vendors
+        let vendors = || offered.values().map(|offered| &*offered.vendor).chain(&open);
+        let refusals_are_400 = vendors().any(|vendor| vendor.refusals_are_400);
+        let mut token_paths: Vec<String> = vendors()
             .filter_map(|vendor| vendor.token_path.as_deref())
             .chain(["/oauth/token"])
             .map(|path| format!("{}{path}", settings.login_path))
@@ -82,6 +85,7 @@ impl Gateway {
             upstream: Upstream::new(),
             hosts: Hosts::new(listen, &settings.hosts),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
+            refusals_are_400,
             configured: offered.into_values().collect(),
             broker,
             settings,

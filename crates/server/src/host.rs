@@ -13,7 +13,7 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     pub(crate) fn new(listen: SocketAddr, further: &[String]) -> Self {
-        Self { listen, further: further.iter().map(|host| host.to_ascii_lowercase()).collect() }
+        Self { listen, further: further.to_vec() }
     }
 
     /// Whether a request with these headers, or this absolute target, is meant for us.
@@ -26,12 +26,11 @@ impl Hosts {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
-        if self.further.contains(&host) {
-            return true;
-        }
-        let (name, port) = split_port(&host);
-        if self.further.iter().any(|further| further == name) {
+        let (name, port) = split_port(host);
+        let is = |further: &String| {
+            further.eq_ignore_ascii_case(host) || further.eq_ignore_ascii_case(name)
+        };
+        if self.further.iter().any(is) {
             return true;
         }
         if port.is_some_and(|port| port.parse::<u16>().is_err()) {
@@ -40,7 +39,7 @@ impl Hosts {
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         match bare.parse::<IpAddr>() {
             Ok(address) => address.is_loopback() || address == self.listen.ip(),
-            Err(_) => name == "localhost",
+            Err(_) => name.eq_ignore_ascii_case("localhost"),
         }
     }
 }

@@ -48,24 +48,22 @@ impl Gateway {
         if let Some(clients) = &self.clients {
             let vendor = clients.vendor();
             return match request.grant_type.as_str() {
-                "client_credentials" => {
+                "client_credentials" if !request.has_assertion() => {
                     let (brought, offered) = clients.credential(&request, &self.passes).await;
                     let answer = self.hand_out(&offered, renew).await?;
                     clients.verified(&brought);
                     Ok(answer)
                 }
-                "refresh_token" => {
+                "refresh_token" if !request.has_assertion() => {
                     let client = clients.client(&request);
                     self.refresh(&request, vendor, client).await
                 }
                 _ => forward::once(vendor, &clients.client(&request), &request, self).await,
             };
         }
-        let offered = self.callers.client(
-            &request.client_id,
-            request.secret.as_ref(),
-            self.broker.keyring(),
-        )?;
+        let offered =
+            self.callers.client(&request.client_id, request.secret.as_ref(), self.broker.keyring());
+        let offered = offered.map_err(|refusal| self.as_vendor(refusal))?;
         let settings = offered.handle.settings();
         match request.grant_type.as_str() {
             "client_credentials" => {
@@ -182,9 +180,7 @@ impl Gateway {
 
     /// A refusal as the vendor's SDKs can bear it.
     fn as_vendor(&self, mut refusal: Refusal) -> Refusal {
-        let always_400 =
-            self.clients.as_ref().is_some_and(|clients| clients.vendor().refusals_are_400);
-        if always_400 && refusal.status == StatusCode::UNAUTHORIZED {
+        if self.refusals_are_400 && refusal.status == StatusCode::UNAUTHORIZED {
             refusal.status = StatusCode::BAD_REQUEST;
             refusal.challenge = None;
         }
@@ -224,15 +220,31 @@ pub(crate) fn no_token(none: &NoToken, vendor: &Vendor) -> Refusal {
 }
 
 fn exchange_failed(error: &ExchangeError, vendor: &Vendor) -> Refusal {
-    let passing = |why: String, retry_after| {
-        Refusal::unavailable(StatusCode::SERVICE_UNAVAILABLE, &why, retry_after)
-    };
     match error.token_error() {
-        Some(
-            TokenError::Throttled { retry_after, .. } | TokenError::Unavailable { retry_after, .. },
-        ) => passing(error.to_string(), retry_after),
-        Some(error) => refused(&error, vendor, None),
-        None => passing(error.to_string(), None),
+        Some(error) => no_pair(&error, vendor),
+        None => Refusal::unavailable(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), None),
+    }
+}
+
+/// The answer where a grant that is sent once gave nothing.
+pub(crate) fn no_pair(error: &TokenError, vendor: &Vendor) -> Refusal {
+    match error {
+        TokenError::Throttled { retry_after, .. } | TokenError::Unavailable { retry_after, .. } => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Refusal::unavailable(status, &error.to_string(), *retry_after)
+        }
+        TokenError::InvalidClient { .. }
+        | TokenError::InvalidGrant { .. }
+        | TokenError::UnauthorizedClient { .. }
+        | TokenError::InvalidScope { .. }
+        | TokenError::UnsupportedGrantType { .. }
+        | TokenError::InvalidRequest { .. }
+        | TokenError::AccessDenied { .. }
+        | TokenError::InteractionRequired { .. }
+        | TokenError::OtherCode { .. }
+        | TokenError::Redirected { .. }
+        | TokenError::UnsupportedTokenType { .. }
+        | TokenError::Unusable { .. } => refused(error, vendor, None),
     }
 }
 

@@ -3,12 +3,14 @@
 use bellwether_broker::oauth::{Scope, Secret, decode_basic};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Uri};
+use percent_encoding::percent_decode;
 
 use crate::answer::Refusal;
 
 /// A form longer than this is refused.
 pub(crate) const MAX_FORM: usize = 64 * 1024;
 const MAX_PARAMETERS: usize = 64;
+const CLIENT_ASSERTION: &str = "client_assertion";
 
 /// What a caller asks, read once and in one way.
 #[derive(Debug)]
@@ -31,14 +33,7 @@ impl CallersRequest {
                 "parameters belong into the body: addresses are logged",
             ));
         }
-        let is_form = headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|kind| {
-                kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
-            });
-        if !is_form {
+        if !is_form(headers) {
             return Err(Refusal::invalid_request(
                 "the body must be application/x-www-form-urlencoded (RFC 6749 §4.4.2)",
             ));
@@ -65,6 +60,12 @@ impl CallersRequest {
         })
     }
 
+    /// Whether the client authenticates by an assertion of its own (RFC 7521 §4.2): good for one
+    /// request, so nothing that comes of it is shared.
+    pub(crate) fn has_assertion(&self) -> bool {
+        self.parameters.iter().any(|(name, _)| name == CLIENT_ASSERTION)
+    }
+
     /// Parameters as a token's identity has them.
     pub(crate) fn further(&self) -> Vec<(String, String)> {
         self.parameters
@@ -74,12 +75,32 @@ impl CallersRequest {
     }
 }
 
+/// Whether the one content type there is says that the body is a form.
+fn is_form(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let kind = value.to_str().ok().and_then(|value| value.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
 /// Client authentication, one way only (RFC 6749 §2.3).
 fn authentication(
     headers: &HeaderMap,
     form: &mut Form,
 ) -> Result<(String, Option<Secret>, bool), Refusal> {
     let in_body = (form.take("client_id"), form.take("client_secret"));
+    let two_ways =
+        || Refusal::invalid_request("the client authenticates in two ways (RFC 6749 §2.3)");
+    if form.has(CLIENT_ASSERTION) {
+        return match in_body {
+            (id, None) if !headers.contains_key(AUTHORIZATION) => {
+                // The assertion names the client; client_id is optional (RFC 7521 §4.2).
+                let id = id.map(|id| id.expose().to_owned()).unwrap_or_default();
+                Ok((id, None, true))
+            }
+            _ => Err(two_ways()),
+        };
+    }
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let header = match (values.next(), values.next()) {
         (header, None) => header,
@@ -97,9 +118,7 @@ fn authentication(
             }
             Ok((id, Some(secret), false))
         }
-        (Some(_), (_, Some(_))) => {
-            Err(Refusal::invalid_request("the client authenticates in two ways (RFC 6749 §2.3)"))
-        }
+        (Some(_), (_, Some(_))) => Err(two_ways()),
         (None, (Some(id), secret)) => Ok((id.expose().to_owned(), secret, true)),
         (None, (None, _)) => {
             let mut refusal = Refusal::new(
@@ -113,13 +132,14 @@ fn authentication(
     }
 }
 
-/// Parameters by name, each once but those that may repeat (RFC 8707 §2, RFC 8693 §2.1).
+/// Parameters by name, each once but those that may repeat (RFC 8707 §2, RFC 8693 §2.1). One without
+/// a value counts as left out (RFC 6749 §3.2).
 pub(crate) struct Form(Vec<(String, Secret)>);
 
 impl Form {
     pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
-        if std::str::from_utf8(body).is_err() {
-            return Err(Refusal::invalid_request("the body is not UTF-8"));
+        if !is_well_encoded(body) {
+            return Err(Refusal::invalid_request("the body is not UTF-8, form-encoded"));
         }
         let mut parameters: Vec<(String, Secret)> = Vec::new();
         for (name, value) in form_urlencoded::parse(body) {
@@ -135,13 +155,27 @@ impl Form {
             }
             parameters.push((name.into_owned(), Secret::new(value)));
         }
+        parameters.retain(|(_, value)| !value.is_empty());
         Ok(Self(parameters))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
     }
 
     pub(crate) fn take(&mut self, name: &str) -> Option<Secret> {
         let index = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.remove(index).1)
     }
+}
+
+/// Whether every escape is one, and what they stand for is UTF-8: a lenient reader would make two
+/// different secrets the same.
+fn is_well_encoded(body: &[u8]) -> bool {
+    let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let escapes = body.iter().enumerate().filter(|(_, byte)| **byte == b'%');
+    let complete = |at: usize| is_hex(body.get(at + 1)) && is_hex(body.get(at + 2));
+    escapes.map(|(at, _)| at).all(complete) && percent_decode(body).decode_utf8().is_ok()
 }
 
 #[cfg(test)]

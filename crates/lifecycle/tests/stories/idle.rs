@@ -64,3 +64,16 @@ fn a_configured_credential_never_falls_idle() {
     assert!(!world.lifecycle(credential).is_idle(world.now));
     assert!(world.published(credential).all(|token| token.held.is_alive(world.now)));
 }
+
+/// A newcomer, or one whose token ended while the broker was down.
+#[test]
+fn what_holds_nothing_is_kept_as_long_as_anything_else() {
+    let mut world = World::new(4, Script::granting(300));
+    let demand = Demand::WhileUsed { idle_after: seconds(DAY) };
+    let credential = world.start(Policy { demand, ..Policy::DEFAULT });
+    world.run_until(START + seconds(DAY - 1));
+    assert_eq!(world.requests.len(), 0, "nobody asked");
+    assert!(!world.lifecycle(credential).is_idle(world.now));
+    world.run_until(START + seconds(DAY + 1));
+    assert!(world.lifecycle(credential).is_idle(START + seconds(DAY)));
+}

@@ -1,0 +1,24 @@
+//! The public contract of both listeners, checked from outside over real sockets.
+
+mod support;
+
+#[path = "contract/token_endpoint.rs"]
+mod token_endpoint;
+
+#[path = "contract/malformed.rs"]
+mod malformed;
+
+#[path = "contract/errors.rs"]
+mod errors;
+
+#[path = "contract/crowds.rs"]
+mod crowds;
+
+#[path = "contract/refresh.rs"]
+mod refresh;
+
+#[path = "contract/forwarded.rs"]
+mod forwarded;
+
+#[path = "contract/dead_early.rs"]
+mod dead_early;
