@@ -4,7 +4,8 @@
 //! since vendors count logins per client; the most urgent renewal goes first. When a request fails
 //! for reasons that may pass, the door closes for a while and then lets one probe through at a
 //! time, until one succeeds: an outage of the server costs a handful of requests, not one per
-//! credential.
+//! credential. A server that has just come back is not run over: with each answer one more may be
+//! inside, up to a number that also bounds how many start together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,6 +46,11 @@ pub enum Settled {
     NotSent,
 }
 
+/// Requests under way at once, per authorization server.
+const MOST_INSIDE: usize = 64;
+/// Clients that are remembered before any is looked at for being forgotten.
+const FEW_CLIENTS: usize = 64;
+
 /// The door before one authorization server.
 #[derive(Clone, Debug)]
 pub struct Admission {
@@ -54,7 +60,10 @@ pub struct Admission {
     waiting: BTreeMap<(Timestamp, Ticket), u64>,
     inside: BTreeMap<Ticket, u64>,
     clients: BTreeMap<u64, Bucket>,
+    forget_at: usize,
     failures: u32,
+    /// How many may be inside: one while requests fail.
+    room: usize,
     closed_until: Timestamp,
 }
 
@@ -73,7 +82,9 @@ impl Admission {
             waiting: BTreeMap::new(),
             inside: BTreeMap::new(),
             clients: BTreeMap::new(),
+            forget_at: FEW_CLIENTS,
             failures: 0,
+            room: MOST_INSIDE,
             closed_until: Timestamp::ZERO,
         }
     }
@@ -100,12 +111,16 @@ impl Admission {
             return;
         };
         match settled {
-            Settled::Answered => self.failures = 0,
+            Settled::Answered => {
+                self.failures = 0;
+                self.room = (self.room + 1).min(MOST_INSIDE);
+            }
             Settled::Faulted { retry_after } => {
                 // Requests that were under way together fail together: that is one failure.
                 if self.failures == 0 || now >= self.closed_until {
                     self.failures += 1;
                 }
+                self.room = 1;
                 let delay = self.backoff.delay(self.failures, chance);
                 let until = now + delay.max(retry_after.unwrap_or_default());
                 self.closed_until = self.closed_until.max(until);
@@ -123,18 +138,17 @@ impl Admission {
     pub fn admit(&mut self, now: Timestamp) -> (Vec<Ticket>, Option<Timestamp>) {
         let mut admitted = Vec::new();
         let mut wake = None;
-        self.clients.retain(|_, bucket| bucket.full_at > now);
+        self.forget_idle_clients(now);
         if now < self.closed_until {
             return (admitted, (!self.waiting.is_empty()).then_some(self.closed_until));
         }
         let mut turned_away = BTreeMap::new();
         while let Some(((urgency, ticket), client)) = self.waiting.pop_first() {
-            let probing = self.failures > 0 && !self.inside.is_empty();
+            if self.inside.len() >= self.room {
+                turned_away.insert((urgency, ticket), client);
+                break;
+            }
             match self.free_at(client) {
-                _ if probing => {
-                    turned_away.insert((urgency, ticket), client);
-                    break;
-                }
                 at if at > now => {
                     wake = Some(wake.map_or(at, |wake: Timestamp| wake.min(at)));
                     turned_away.insert((urgency, ticket), client);
@@ -146,13 +160,21 @@ impl Admission {
                 }
             }
         }
-        self.waiting.append(&mut turned_away);
+        self.waiting.extend(turned_away);
         (admitted, wake)
     }
 
     /// Renewals that wait for their turn.
     pub fn waiting_count(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Looks at all of them only once they have doubled.
+    fn forget_idle_clients(&mut self, now: Timestamp) {
+        if self.clients.len() >= self.forget_at {
+            self.clients.retain(|_, bucket| bucket.full_at > now);
+            self.forget_at = (self.clients.len() * 2).max(FEW_CLIENTS);
+        }
     }
 
     fn interval(&self) -> Duration {
@@ -217,6 +239,29 @@ mod tests {
         assert!(door.admit(wake).0.is_empty());
         door.settle(wake, Ticket(1), Settled::Answered, half);
         assert_eq!(door.admit(wake).0, [Ticket(2), Ticket(3)], "the server is back");
+    }
+
+    #[test]
+    fn a_crowd_goes_in_few_at_once_and_fewer_after_a_fault() {
+        let mut door = Admission::new(ALLOWANCE, Backoff::PASSING);
+        (0..1000).for_each(|i| door.want(Ticket(i), i, at(0.0)));
+        let half = &mut || 0.5;
+        let mut inside = door.admit(at(1.0)).0;
+        assert_eq!(inside.len(), MOST_INSIDE);
+        for ticket in inside.drain(..) {
+            door.settle(at(1.1), ticket, Settled::Faulted { retry_after: None }, half);
+        }
+        let (mut rounds, mut now) = (Vec::new(), at(2.0));
+        while door.waiting_count() > 0 {
+            let admitted = door.admit(now).0;
+            rounds.push(admitted.len());
+            now += Duration::from_millis(100);
+            for ticket in admitted {
+                door.settle(now, ticket, Settled::Answered, half);
+            }
+        }
+        assert_eq!(rounds[..8], [1, 2, 4, 8, 16, 32, 64, 64]);
+        assert_eq!(rounds.iter().sum::<usize>(), 1000 - MOST_INSIDE);
     }
 
     #[test]

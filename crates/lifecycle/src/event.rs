@@ -54,7 +54,8 @@ pub enum Event {
         /// The token's generation.
         generation: u64,
     },
-    /// The resource server took the token of `generation`.
+    /// The resource server took the token of `generation`, or a check found it good; the first
+    /// time is enough.
     Accepted {
         /// The pool member whose token it was.
         member: u16,
@@ -79,7 +80,8 @@ pub enum Event {
     Renew,
     /// The secret, the refresh token or the configuration changed: what stopped may start again.
     Reconfigured,
-    /// The store held this token when we started.
+    /// The store held this token when we started. Renewals begin with the next event, so that all
+    /// members can be restored before.
     Restored {
         /// The pool member.
         member: u16,

@@ -61,7 +61,7 @@ fn ten_thousand_credentials_have_no_waiting_callers() {
     let mut world = World::new(3, Script::granting(300));
     for i in 0..10_000 {
         let credential = world.start(Policy::DEFAULT);
-        world.repeat(at(1.0) + millis(i), at(3600.0), seconds(20), move |world| {
+        world.repeat(at(30.0) + millis(i), at(3600.0), seconds(20), move |world| {
             world.call(credential, Need::HandOut, PATIENCE, |_, wait| {
                 assert_eq!(wait.took(), seconds(0));
             });

@@ -217,6 +217,34 @@ fn an_outage_costs_a_handful_of_requests_not_one_per_credential() {
     assert!(during(3660.0, 3960.0) >= 500, "all are renewed afterwards");
 }
 
+/// 10,000 credentials, and a server that was away for longer than their tokens live.
+#[test]
+fn a_server_that_comes_back_is_not_run_over() {
+    let fault = Fault::new(Cause::Passing, millis(50));
+    let mut world = World::new(11, Script::granting(300).failing(1000.0, 1600.0, fault));
+    let credentials: Vec<_> = (0..10_000).map(|_| world.start(Policy::DEFAULT)).collect();
+    world.run_until(at(60.0));
+    let held = |world: &World| {
+        let alive = |credential| world.published(credential).any(|t| t.held.is_alive(world.now));
+        credentials.iter().filter(|&&credential| alive(credential)).count()
+    };
+    assert_eq!(held(&world), 10_000, "a minute after the start");
+    world.run_until(at(1600.0));
+    assert_eq!(held(&world), 0);
+    let before = world.requests.len();
+    world.run_until(at(1660.0));
+    assert_eq!(held(&world), 10_000, "a minute after the server came back");
+
+    let after = &world.requests[before..];
+    let fullest = after.iter().map(|first| {
+        let near = first.at..first.at + millis(100);
+        after[first.number - before..].iter().take_while(|r| near.contains(&r.at)).count()
+    });
+    assert!(fullest.max() <= Some(64), "few at once");
+    let early = after.iter().filter(|r| r.at < after[0].at + millis(350)).count();
+    assert!(early <= 15, "{early} at the very beginning");
+}
+
 /// A fault in the middle of many requests at once is one fault.
 #[test]
 fn many_requests_that_fail_together_are_one_failure() {

@@ -223,6 +223,47 @@ fn a_forbidden_path_beside_good_ones_is_not_renewed_for_in_a_loop() {
     }
 }
 
+/// The API takes a cure's token for others, and refuses it for the request that was to be cured.
+#[test]
+fn a_cure_that_others_alone_can_use_is_none() {
+    #[rustfmt::skip]
+    let cases = [
+        // how the second refusal is told,                forced again at once
+        (None,                                             true),
+        (Some(("as the replay's", false)),                 false),
+        (Some(("beside a later request that was taken", true)), false),
+    ];
+    for (second, forces) in cases {
+        let mut world = World::new(11, Script::granting(3600));
+        let credential = world.start(Policy::DEFAULT);
+        world.run_until(at(100.0));
+        let refuse = |world: &mut World, generation, accepted_since| {
+            let event = move |waiter, until| Event::Refused {
+                waiter,
+                member: 0,
+                generation,
+                accepted_since,
+                until,
+            };
+            world.ask(credential, PATIENCE, event, |_, _| {});
+        };
+        refuse(&mut world, 1, false);
+        world.run_until(at(100.2));
+        world.happen(credential, Event::Accepted { member: 0, generation: 2 });
+        match second {
+            Some((_, true)) => refuse(&mut world, 2, true),
+            Some((_, false)) => {
+                world.happen(credential, Event::ReplayRefused { member: 0, generation: 2 });
+            }
+            None => {}
+        }
+        world.run_until(at(105.0));
+        refuse(&mut world, 2, false);
+        world.run_until(at(106.0));
+        assert_eq!(world.requests.len() == 3, forces, "{second:?}");
+    }
+}
+
 #[test]
 fn a_revoked_token_is_cured_each_time() {
     let mut world = World::new(4, Script::granting(3600));
