@@ -155,13 +155,17 @@ impl Demo {
         if let Some(limit) = profile.api_limit {
             let (count, window) = (f64::from(limit.count), limit.window.as_secs_f64());
             let polls = f64::from(self.agents) / self.period.as_secs_f64();
+            let needed = (polls * window / count).ceil();
             said += &format!(
                 ".\nThe API takes each token {count} times in {} ({:.0} a minute), so that this needs \
-                 {:.0} tokens. Bellwether keeps a pool of {POOL}.",
+                 {needed:.0} tokens. Bellwether keeps a pool of {POOL}.",
                 duration::write(limit.window),
                 count * 60.0 / window,
-                (polls * window / count).ceil(),
             );
+            if needed > f64::from(POOL) {
+                said += "\nThat is more than the limits allow: Bellwether keeps to them and leaves \
+                         gaps. Poll fewer agents, or each less often.";
+            }
         }
         said
     }
@@ -205,10 +209,19 @@ mod tests {
 
     #[test]
     fn the_introduction_counts_the_tokens_that_are_needed() {
-        let demo = CommandLine::parse_from(["demo"]).demo;
-        let said = demo.introduction(&Profile::demo());
+        let said = |flags: &[&str]| {
+            let demo = CommandLine::parse_from([&["demo"][..], flags].concat()).demo;
+            demo.introduction(&Profile::demo())
+        };
+        let usual = said(&[]);
         for part in ["45 of them per client", "50 times in 10s", "300 a minute", "40 tokens"] {
-            assert!(said.contains(part), "{part}: {said}");
+            assert!(usual.contains(part), "{part}: {usual}");
         }
+        assert!(!usual.contains("more than the limits allow"), "{usual}");
+        let many = said(&["--agents=1051"]);
+        assert!(
+            many.contains("43 tokens") && many.contains("more than the limits allow"),
+            "{many}"
+        );
     }
 }

@@ -6,8 +6,13 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::Timestamp;
 use bellwether_broker::{Handle, Token};
 use http::HeaderValue;
+use tokio::time::timeout;
 
 use super::{NoBearer, TokenStrategy};
+
+/// The broker hears of a refusal at once; the cure is waited for no longer than this, since another
+/// token of the pool may serve meanwhile.
+const WAIT_FOR_CURE: Duration = Duration::from_secs(1);
 
 /// A worker that takes each request's token from a broker.
 #[derive(Clone, Debug)]
@@ -27,7 +32,9 @@ impl TokenStrategy for ThroughBroker {
 
     async fn bearer(&mut self, patience: Duration) -> Result<Arc<Token>, NoBearer> {
         // The time until there is room again is no reason to rest: a new token brings its own.
-        self.handle.spend(patience).await.map_err(|_| NoBearer { retry_after: None })
+        let none = NoBearer { retry_after: None };
+        let spent = timeout(patience, self.handle.spend(patience)).await;
+        spent.map_err(|_| none)?.map_err(|_| none)
     }
 
     fn authorization(bearer: &Arc<Token>) -> HeaderValue {
@@ -40,7 +47,7 @@ impl TokenStrategy for ThroughBroker {
 
     async fn refused(&mut self, bearer: &Arc<Token>, sent_at: Timestamp) {
         // Whether this one was cured or another is spent next: the next try asks afresh.
-        let _ = self.handle.refused(bearer, sent_at).await;
+        let _ = timeout(WAIT_FOR_CURE, self.handle.refused(bearer, sent_at)).await;
     }
 
     fn throttled(&mut self, bearer: &Arc<Token>, retry_after: Duration) -> Option<Duration> {

@@ -26,7 +26,7 @@ impl Live {
         }
         let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
         let bars = MultiProgress::with_draw_target(target);
-        let style = ProgressStyle::with_template("{prefix:<17} {bar:20.dim} {msg}")
+        let style = ProgressStyle::with_template("{prefix:<17} {bar:16.dim} {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = |contender: &Arc<Contender>| {
             let bar = bars.add(ProgressBar::new(contender.slots()).with_style(style.clone()));
@@ -57,7 +57,8 @@ impl Live {
             Self::Lines => {
                 for contender in contenders {
                     let outcome = contender.outcome();
-                    eprintln!("{:<17} {}", outcome.name, outcome.in_brief());
+                    let due = outcome.polled.tally.due;
+                    eprintln!("{:<17} {due} polls · {}", outcome.name, outcome.in_brief());
                 }
                 eprintln!();
             }

@@ -18,16 +18,11 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// One line while it runs.
+    /// A few words while it runs.
     pub(super) fn in_brief(&self) -> String {
-        let Tally { due, gaps, late, .. } = self.polled.tally;
-        format!(
-            "{due} due, {gaps} gaps, {late} late; 401 {}, 429 {}; {} token requests, {} evicted",
-            self.refusals.status_401,
-            self.refusals.status_429,
-            self.totals.token_requests,
-            self.totals.tokens_evicted,
-        )
+        let Refusals { token_requests, status_401, status_429, .. } = self.refusals;
+        let gaps = self.polled.tally.gaps;
+        format!("401 {status_401} · 429 {status_429} · gaps {gaps} · logins {token_requests}")
     }
 
     /// What workers and organisation counted differently.
