@@ -16,6 +16,7 @@ use crate::restore::{self, RememberedClient};
 use crate::scheduler::Scheduler;
 use crate::settings::CredentialSettings;
 use crate::shared::{CredentialId, Shared};
+use crate::token::Token;
 
 /// News that a slow listener may lag behind.
 const NEWS_KEPT: usize = 1024;
@@ -130,6 +131,11 @@ impl Broker {
     /// The digest under which an access token is known.
     pub fn access_digest(&self, access_token: &Secret) -> Digest {
         self.surroundings.access_digest(access_token)
+    }
+
+    /// The same for a held token, which remembers it.
+    pub fn token_digest<'a>(&self, token: &'a Token) -> &'a Digest {
+        token.digest(|access_token| self.access_digest(access_token))
     }
 
     pub(crate) fn surroundings(&self) -> &Arc<Surroundings> {

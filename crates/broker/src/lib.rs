@@ -42,4 +42,6 @@ pub use restore::{RememberedClient, WHILE_USED};
 pub use settings::{AuthorizationServer, CredentialSettings, Identity, Obtain};
 pub use shared::Counters;
 pub use token::Token;
-pub use transport::{Answering, Http1, Outgoing, Received, TlsError, Transport, TransportError};
+pub use transport::{
+    Answering, Http1, Outgoing, Received, TlsError, Transport, TransportError, tls_config,
+};

@@ -1,11 +1,13 @@
 //! An access token as it is held: what to send, until when, and what the API said of it.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bellwether_lifecycle::{Held, Timestamp, UnixTime};
 use bellwether_oauth::{Scope, Secret};
+use bellwether_store::Digest;
 use http::HeaderValue;
 
 /// A held access token, shared by all who use it.
@@ -21,6 +23,8 @@ pub struct Token {
     accepted_sent_at: AtomicU64,
     /// When it was last checked, whatever that told; nanoseconds since boot, 0 for never.
     checked_at: AtomicU64,
+    /// Made when somebody wants it.
+    digest: OnceLock<Box<Digest>>,
 }
 
 impl Token {
@@ -43,6 +47,7 @@ impl Token {
             expires_wall,
             accepted_sent_at: AtomicU64::new(0),
             checked_at: AtomicU64::new(0),
+            digest: OnceLock::new(),
         })
     }
 
@@ -104,6 +109,11 @@ impl Token {
     /// Notes that it was checked.
     pub(crate) fn note_checked(&self, now: Timestamp) {
         self.checked_at.fetch_max(now.as_nanos().max(1), Ordering::Relaxed);
+    }
+
+    /// Its digest, made by `digest` the first time.
+    pub(crate) fn digest(&self, digest: impl FnOnce(&Secret) -> Digest) -> &Digest {
+        self.digest.get_or_init(|| Box::new(digest(&self.access_token)))
     }
 
     /// Notes that the API took it; true the first time.

@@ -1,6 +1,7 @@
 //! How a request reaches the authorization server: a parameter, so that a test needs no socket.
 
 mod http1;
+mod tls;
 
 use std::fmt;
 use std::future::Future;
@@ -11,6 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 pub use http1::{Http1, TlsError};
+pub use tls::tls_config;
 
 /// A request to the authorization server, or to what tells whether a token still lives.
 #[derive(Debug)]

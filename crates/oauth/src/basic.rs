@@ -76,16 +76,23 @@ pub fn decode_basic(header: &str) -> Result<(String, Secret), InvalidBasic> {
     let length = LENIENT.decode_slice(encoded, &mut bytes).map_err(|_| InvalidBasic::Malformed)?;
     let joined = std::str::from_utf8(&bytes[..length]).map_err(|_| InvalidBasic::Malformed)?;
     let (id, secret) = joined.split_once(':').ok_or(InvalidBasic::Malformed)?;
-    let id = percent_decoded(id);
-    let secret = percent_decoded(secret);
-    if id.is_empty() || id.chars().chain(secret.chars()).any(char::is_control) {
+    let mut id = percent_decoded(id);
+    let mut secret = percent_decoded(secret);
+    if id.is_empty() || has_control(&id) || has_control(&secret) {
         return Err(InvalidBasic::Malformed);
     }
-    Ok((id.to_string(), Secret::from(secret.as_str())))
+    Ok((std::mem::take(&mut *id), Secret::from(std::mem::take(&mut *secret))))
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
 }
 
 /// Undoes percent escapes; text whose escapes are no UTF-8 was not encoded and stays as it is.
 fn percent_decoded(text: &str) -> Zeroizing<String> {
+    if !text.contains('%') {
+        return Zeroizing::new(text.to_owned());
+    }
     let bytes = Zeroizing::new(percent_decode_str(text).collect::<Vec<u8>>());
     Zeroizing::new(std::str::from_utf8(&bytes).unwrap_or(text).to_owned())
 }

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bellwether_broker::lifecycle::{Timestamp, UnixTime};
 use bellwether_broker::oauth::Secret;
-use bellwether_broker::store::Stamp;
+use bellwether_broker::store::{Digest, Stamp};
 use bellwether_broker::{Broker, Token};
 
 use crate::callers::Offered;
@@ -57,9 +57,18 @@ impl Passes {
 
     /// From now on this text is a pass.
     pub(crate) fn issue(&self, text: &Secret, leads_to: impl FnOnce() -> LeadsTo) {
-        let digest = *self.broker.access_digest(text).as_bytes();
-        if self.touch(&digest).is_none() {
-            self.insert(digest, leads_to());
+        self.issue_digest(&self.broker.access_digest(text), leads_to);
+    }
+
+    /// From now on a held token is a pass to its credential.
+    pub(crate) fn issue_held(&self, token: &Token, offered: &Offered) {
+        let leads_to = || LeadsTo::Credential(offered.clone());
+        self.issue_digest(self.broker.token_digest(token), leads_to);
+    }
+
+    fn issue_digest(&self, digest: &Digest, leads_to: impl FnOnce() -> LeadsTo) {
+        if self.touch(digest.as_bytes()).is_none() {
+            self.insert(*digest.as_bytes(), leads_to());
         }
     }
 

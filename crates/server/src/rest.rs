@@ -134,13 +134,16 @@ impl Gateway {
     fn token_answer(&self, offered: &Offered, token: &Token) -> Answer {
         let local;
         let access_token = match self.settings.hand_out {
-            HandOut::Real => token.access_token(),
+            HandOut::Real => {
+                self.passes.issue_held(token, offered);
+                token.access_token()
+            }
             HandOut::Local => {
                 local = self.passes.local_text(offered, token);
+                self.passes.issue(&local, || LeadsTo::Credential(offered.clone()));
                 &local
             }
         };
-        self.passes.issue(access_token, || LeadsTo::Credential(offered.clone()));
         let now = self.broker.clock().now();
         json(
             StatusCode::OK,

@@ -97,13 +97,16 @@ impl Gateway {
         let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
         let local;
         let access_token = match self.settings.hand_out {
-            HandOut::Real => token.access_token(),
+            HandOut::Real => {
+                self.passes.issue_held(&token, offered);
+                token.access_token()
+            }
             HandOut::Local => {
                 local = self.passes.local_text(offered, &token);
+                self.passes.issue(&local, || LeadsTo::Credential(offered.clone()));
                 &local
             }
         };
-        self.passes.issue(access_token, || LeadsTo::Credential(offered.clone()));
         let now = self.broker.clock().now();
         Ok(json(
             StatusCode::OK,

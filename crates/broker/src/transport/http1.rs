@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -29,6 +29,7 @@ use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
+use super::tls::tls_config;
 use super::{Answering, Outgoing, Received, Transport, TransportError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -94,8 +95,7 @@ impl Http1 {
 
     /// Trusts these certificates.
     pub fn with_roots(roots: RootCertStore) -> Self {
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Self { tls: TlsConnector::from(Arc::new(config)) }
+        Self { tls: TlsConnector::from(Arc::new(tls_config(roots))) }
     }
 
     async fn answer(&self, outgoing: Outgoing) -> Result<Received, TransportError> {
