@@ -65,7 +65,14 @@ impl Held {
 
 /// The last part of a life, which nobody is given while renewals succeed.
 pub fn floor(life: Duration) -> Duration {
-    if life >= LONG_LIFE { LONG_FLOOR } else { life / 3 }
+    if life >= LONG_LIFE {
+        LONG_FLOOR
+    } else if life >= Duration::from_secs(2) {
+        // Whole seconds are told, and they are to be a third of the life too.
+        Duration::from_secs((life / 3).as_secs() + u64::from((life / 3).subsec_nanos() > 0))
+    } else {
+        life / 3
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +87,7 @@ mod tests {
             (0.0,     0.0,  (0.0,     0.0)),
             (1.0,     0.33, (0.46,    0.61)),
             (60.0,    20.0, (28.0,    36.1)),
-            (179.0,   59.6, (83.0,    108.0)),
+            (179.0,   60.0, (83.0,    108.0)),
             (180.0,   61.0, (83.3,    107.1)),
             (300.0,   61.0, (167.3,   215.1)),
             (86400.0, 61.0, (60437.3, 77705.1)),

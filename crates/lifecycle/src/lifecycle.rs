@@ -54,8 +54,6 @@ enum News {
     Changed,
     /// This member's token has just come.
     Granted(u16),
-    /// A renewal failed for reasons that waiting does not cure.
-    Stopped(Failure),
     /// More of the same may follow, before anything is requested.
     Restored,
 }
@@ -156,9 +154,6 @@ impl Lifecycle {
             }
             Event::Failed { member, failure } => {
                 self.on_failed(now, member, failure, chance);
-                if !failure.cause.is_passing() {
-                    return News::Stopped(failure);
-                }
             }
             Event::Woken => {}
         }
@@ -439,9 +434,7 @@ impl Lifecycle {
         let was_due = self.woken_at.is_some_and(|at| at <= now);
         let whom = match news {
             News::Asked if !was_due => Whom::Newcomers,
-            News::Asked | News::Changed | News::Granted(_) | News::Stopped(_) | News::Restored => {
-                Whom::Everyone
-            }
+            News::Asked | News::Changed | News::Granted(_) | News::Restored => Whom::Everyone,
         };
         let (members, trouble) = (&self.members, &self.trouble);
         let (renewing, resumes_at) = (self.is_renewing(), self.resumes_at(now));
@@ -449,13 +442,10 @@ impl Lifecycle {
             let served = usable(members, trouble, waiter.wants, now).or_else(|| match news {
                 // A token that lives for an instant still serves those who waited for it.
                 News::Granted(member) => waiter.wants.takes(member).then_some(member),
-                News::Asked | News::Changed | News::Stopped(_) | News::Restored => None,
+                News::Asked | News::Changed | News::Restored => None,
             });
             if let Some(member) = served {
                 return Some(Verdict::Serve { member });
-            }
-            if let News::Stopped(failure) = news {
-                return Some(Verdict::Failed(failure));
             }
             let failure = trouble.tells(now, waiter.until, renewing, resumes_at)?;
             // Out of time: rather a short token than none.
@@ -488,7 +478,7 @@ impl Lifecycle {
         let renewal = match news {
             // What is due already was put off until the rest is restored.
             News::Restored => renewal.map(|at| at.max(now + AT_ONCE)),
-            News::Asked | News::Changed | News::Granted(_) | News::Stopped(_) => renewal,
+            News::Asked | News::Changed | News::Granted(_) => renewal,
         };
         let first_until = self.waiting.first_until();
         let slow = self.members.iter().filter_map(Member::slow_at);
