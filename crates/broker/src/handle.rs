@@ -143,7 +143,7 @@ impl Handle {
                     }
                 },
                 Some(Take::Empty) => {
-                    let token = self.wait_for(Ask::Token(Need::Use), self.patience()).await?;
+                    let token = self.wait_for(Ask::Token(Need::Use), deadline).await?;
                     if self.shared.slot(token.member()).is_some() {
                         continue;
                     }
