@@ -22,3 +22,27 @@ mod forwarded;
 
 #[path = "contract/dead_early.rs"]
 mod dead_early;
+
+#[path = "contract/callers.rs"]
+mod callers;
+
+#[path = "contract/resource.rs"]
+mod resource;
+
+#[path = "contract/injection.rs"]
+mod injection;
+
+#[path = "contract/streaming.rs"]
+mod streaming;
+
+#[path = "contract/local_tokens.rs"]
+mod local_tokens;
+
+#[path = "contract/admin.rs"]
+mod admin;
+
+#[path = "contract/hosts.rs"]
+mod hosts;
+
+#[path = "contract/draining.rs"]
+mod draining;

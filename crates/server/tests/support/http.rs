@@ -197,6 +197,13 @@ impl Connection {
         reply
     }
 
+    /// Ends our half and reads until the peer ends its own.
+    pub(crate) async fn finish(&mut self) {
+        let _ = self.stream.get_mut().shutdown().await;
+        let mut rest = Vec::new();
+        let _ = timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.expect("no hang");
+    }
+
     /// Reads the head of an answer.
     pub(crate) async fn head(&mut self) -> Reply {
         loop {
