@@ -213,6 +213,11 @@ impl Handle {
             .find(|held| held.access_token() == access_token)
     }
 
+    /// Every held token, in the order of the pool.
+    pub fn held_tokens(&self) -> impl Iterator<Item = Arc<Token>> + '_ {
+        self.shared.slots().iter().filter_map(arc_swap::ArcSwapAny::load_full)
+    }
+
     /// A held token was checked and found dead: it is renewed, and goes to nobody meanwhile.
     /// Answers with the one to use instead, which is the same if renewing cures nothing.
     pub(crate) async fn found_dead(

@@ -116,6 +116,9 @@ impl Budget {
     pub fn left(&self, now: Timestamp) -> u64 {
         let span = self.quota.per + ARRIVAL_SLACK;
         let left = |account: &Account| {
+            if now < account.closed_until {
+                return 0;
+            }
             let spent = account.spent.iter().filter(|&&at| at + span > now).count() as u64;
             u64::from(self.quota.requests).saturating_sub(spent)
         };
@@ -171,6 +174,7 @@ mod tests {
         budget.publish(0, Some(1));
         budget.throttled(0, 1, at(5_000));
         assert_eq!(budget.take(at(0)), Take::Wait(at(5_000)));
+        assert_eq!((budget.left(at(0)), budget.left(at(5_000))), (0, 2));
         budget.publish(0, Some(2));
         assert_eq!(budget.take(at(1)), Take::Spend { member: 0 });
         budget.publish(0, None);

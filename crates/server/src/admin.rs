@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 
 use crate::answer::{Answer, Refusal, json, streamed, text, without_body};
 use crate::dashboard;
@@ -29,6 +30,8 @@ pub struct Admin {
     hosts: Hosts,
     /// What `/` shows beside the credentials.
     version: &'static str,
+    /// True once the listener stops.
+    ending: watch::Sender<bool>,
 }
 
 /// A credential as `/v1/credentials` shows it.
@@ -75,7 +78,13 @@ impl Admin {
         listen: std::net::SocketAddr,
     ) -> Self {
         let hosts = Hosts::new(listen, &settings.hosts);
-        Self { gateway, settings, hosts, version: env!("CARGO_PKG_VERSION") }
+        let ending = watch::Sender::new(false);
+        Self { gateway, settings, hosts, version: env!("CARGO_PKG_VERSION"), ending }
+    }
+
+    /// Ends the streams of events, which would go on for ever.
+    pub(crate) fn end_events(&self) {
+        self.ending.send_replace(true);
     }
 
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
@@ -105,7 +114,7 @@ impl Admin {
         if method == Method::HEAD { without_body(answer) } else { answer }
     }
 
-    fn read(&self, path: &str) -> Answer {
+    fn read(self: &Arc<Self>, path: &str) -> Answer {
         match path {
             "/" | "/dashboard.css" | "/dashboard.js" => dashboard::file(path),
             "/healthz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
@@ -148,6 +157,7 @@ impl Admin {
             .strip_prefix("/v1/credentials/")
             .and_then(|rest| rest.strip_suffix("/renew"))
             .ok_or_else(Refusal::not_found)?;
+        Self::refuse_other_sites(request.headers())?;
         self.authorize(request.headers())?;
         if !is_json(request.headers()) {
             return Err(Refusal::invalid_request("the body must be application/json"));
@@ -162,6 +172,21 @@ impl Admin {
         let handle = handle.ok_or_else(Refusal::not_found)?;
         handle.renew();
         Ok(json(StatusCode::ACCEPTED, &self.view(handle)))
+    }
+
+    /// A browser says whose page sends a request; no page but ours changes anything.
+    fn refuse_other_sites(headers: &HeaderMap) -> Result<(), Refusal> {
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let own_site = |site| matches!(site, "same-origin" | "none");
+        let host = text("host").unwrap_or_default();
+        let own_host = |origin: &str| {
+            origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host))
+        };
+        if text("sec-fetch-site").is_none_or(own_site) && text("origin").is_none_or(own_host) {
+            return Ok(());
+        }
+        let description = "nothing is changed for a page of another site";
+        Err(Refusal::new(StatusCode::FORBIDDEN, "cross_site", description))
     }
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -212,27 +237,30 @@ impl Admin {
     }
 
     /// Every change of state as server-sent events; the first ones say how things stand.
-    fn events(&self) -> Answer {
+    fn events(self: &Arc<Self>) -> Answer {
         let receiver = self.gateway.broker.news();
         let first: Vec<String> = self.views().iter().map(event).collect();
-        let gateway = Arc::clone(&self.gateway);
-        let (hosts, settings) = (self.hosts.clone(), AdminSettings::default());
-        let viewer = Arc::new(Self { gateway, settings, hosts, version: self.version });
-        let later = stream::unfold((receiver, viewer), |(mut receiver, viewer)| async move {
-            loop {
-                let name = match receiver.recv().await {
-                    Ok(News::Status { name, .. }) => name,
-                    Ok(News::Forgotten { .. }) | Err(RecvError::Lagged(_)) => continue,
-                    Err(RecvError::Closed) => return None,
-                };
-                let handles = viewer.gateway.handles();
-                let Some(handle) = handles.iter().find(|handle| handle.name() == name) else {
-                    continue;
-                };
-                let event = event(&viewer.view(handle));
-                return Some((event, (receiver, viewer)));
-            }
-        });
+        let (viewer, ending) = (Arc::clone(self), self.ending.subscribe());
+        let later =
+            stream::unfold((receiver, ending, viewer), |(mut news, mut end, viewer)| async move {
+                loop {
+                    let said = tokio::select! {
+                        said = news.recv() => said,
+                        _ = end.wait_for(|ending| *ending) => return None,
+                    };
+                    let name = match said {
+                        Ok(News::Status { name, .. }) => name,
+                        Ok(News::Forgotten { .. }) | Err(RecvError::Lagged(_)) => continue,
+                        Err(RecvError::Closed) => return None,
+                    };
+                    let handles = viewer.gateway.handles();
+                    let Some(handle) = handles.iter().find(|handle| handle.name() == name) else {
+                        continue;
+                    };
+                    let event = event(&viewer.view(handle));
+                    return Some((event, (news, end, viewer)));
+                }
+            });
         let all = futures_util::StreamExt::chain(stream::iter(first), later);
         let frames = futures_util::StreamExt::map(all, |event| {
             Ok::<_, std::convert::Infallible>(Frame::data(event.into()))

@@ -84,6 +84,9 @@ fn encode(client: &Client, request: &CallersRequest) -> (Option<Secret>, Secret)
     if !request.scope.is_empty() {
         form.append_pair("scope", request.scope.as_str());
     }
+    if let Some(refresh_token) = &request.refresh_token {
+        form.append_pair("refresh_token", refresh_token.expose());
+    }
     for (name, value) in &request.parameters {
         if !TokenRequest::is_reserved(name) {
             form.append_pair(name, value.expose());

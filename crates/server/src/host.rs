@@ -25,7 +25,8 @@ impl Hosts {
             && uri.authority().is_none_or(|authority| self.is_ours(authority.as_str()))
     }
 
-    fn is_ours(&self, host: &str) -> bool {
+    /// Whether this value of `Host` names us.
+    pub(crate) fn is_ours(&self, host: &str) -> bool {
         let (name, port) = split_port(host);
         let is = |further: &String| {
             further.eq_ignore_ascii_case(host) || further.eq_ignore_ascii_case(name)

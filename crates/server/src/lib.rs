@@ -18,6 +18,7 @@ mod host;
 mod listen;
 mod metrics;
 mod passes;
+mod replay;
 mod resource_server;
 mod rest;
 mod revocation;
@@ -48,6 +49,7 @@ use listen::Service;
 #[derive(Debug)]
 pub struct Running {
     stop: watch::Sender<bool>,
+    admin: Arc<Admin>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -63,13 +65,15 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
         let gateway = listen::serve(gateway_listener, gateway, stopped.clone(), drain);
-        let admin = listen::serve(admin_listener, admin, stopped, drain);
-        Self { stop, tasks: vec![tokio::spawn(gateway), tokio::spawn(admin), news] }
+        let operators = listen::serve(admin_listener, Arc::clone(&admin), stopped, drain);
+        Self { stop, admin, tasks: vec![tokio::spawn(gateway), tokio::spawn(operators), news] }
     }
 
     /// Accepts nothing more and lets what is under way finish, within the time to drain.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        // Whoever only listens would hold it up.
+        self.admin.end_events();
         for task in self.tasks {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a listener ended badly");

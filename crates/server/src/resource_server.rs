@@ -6,23 +6,22 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::Timestamp;
 use bellwether_broker::oauth::retry_after;
 use bellwether_broker::{Handle, PATIENCE, Refusal as Refused, Token};
-use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, HeaderName,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Either, Full, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 
 use crate::answer::{Answer, Refusal, streamed};
 use crate::callers::Offered;
 use crate::gateway::{Gateway, bearer};
 use crate::passes::LeadsTo;
+use crate::replay::Kept;
 use crate::settings::Vendor;
 use crate::token_endpoint::no_token;
-use crate::upstream::{UpstreamBody, UpstreamError, is_ambiguous, pass_through, target};
+use crate::upstream::{UpstreamError, is_ambiguous, target};
 
 const CREDENTIAL: HeaderName = HeaderName::from_static("bellwether-credential");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -49,12 +48,6 @@ struct Prepared {
     uri: Uri,
     headers: HeaderMap,
     body: Kept,
-}
-
-enum Kept {
-    AtHand(Bytes),
-    /// Taken by the first attempt.
-    Streaming(Option<UpstreamBody>),
 }
 
 impl Gateway {
@@ -113,7 +106,11 @@ impl Gateway {
         }
         let caller = self.callers.with_key(shown.expose(), self.broker.keyring());
         let caller = caller.ok_or_else(Refusal::unauthorized)?;
-        let named = headers.get(CREDENTIAL).map(|value| value.to_str().unwrap_or_default());
+        let mut all = headers.get_all(CREDENTIAL).iter();
+        let (named, None) = (all.next(), all.next()) else {
+            return Err(Refusal::invalid_request("Bellwether-Credential comes twice"));
+        };
+        let named = named.map(|value| value.to_str().unwrap_or_default());
         caller.credential(named).cloned().map(Access::Shared)
     }
 
@@ -121,18 +118,12 @@ impl Gateway {
     async fn prepare(&self, parts: Parts, body: Incoming, uri: Uri) -> Result<Prepared, Refusal> {
         let mut headers = parts.headers;
         strip(&mut headers);
-        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, EXPECT, HOST, CREDENTIAL] {
+        // A cookie would speak for somebody else than the token does.
+        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, EXPECT, HOST, CREDENTIAL] {
             headers.remove(name);
         }
-        let limit = self.settings.replay_body as u64;
-        let at_hand = body.size_hint().exact().is_some_and(|length| length <= limit);
-        let body = if at_hand {
-            let broke_off = || Refusal::invalid_request("the request body broke off");
-            let limited = Limited::new(body, self.settings.replay_body);
-            Kept::AtHand(limited.collect().await.map_err(|_| broke_off())?.to_bytes())
-        } else {
-            Kept::Streaming(Some(pass_through(body)))
-        };
+        let body = Kept::of(body, self.settings.replay_body).await;
+        let body = body.map_err(|_| Refusal::invalid_request("the request body broke off"))?;
         // The connection frames the body by itself.
         headers.remove(CONTENT_LENGTH);
         Ok(Prepared { method: parts.method, uri, headers, body })
@@ -162,7 +153,9 @@ impl Gateway {
             StatusCode::TOO_MANY_REQUESTS if prepared.body.can_be_sent() => {
                 // Its budget was spent elsewhere: another token of the pool may have room.
                 let room = handle.budget_left().is_some_and(|left| left > 0);
-                if room { self.attempt(offered, &mut prepared, None).await?.1 } else { response }
+                let again =
+                    if room { self.attempt(offered, &mut prepared, None).await.ok() } else { None };
+                again.map_or(response, |(_, response)| response)
             }
             _ => response,
         };
@@ -217,24 +210,6 @@ impl Gateway {
             };
             Refusal::unavailable(StatusCode::BAD_GATEWAY, &why, None)
         })
-    }
-}
-
-impl Kept {
-    fn can_be_sent(&self) -> bool {
-        match self {
-            Self::AtHand(_) => true,
-            Self::Streaming(body) => body.is_some(),
-        }
-    }
-
-    fn take(&mut self) -> UpstreamBody {
-        match self {
-            Self::AtHand(bytes) => Either::Left(Full::new(bytes.clone())),
-            Self::Streaming(body) => {
-                body.take().unwrap_or_else(|| Either::Left(Full::new(Bytes::new())))
-            }
-        }
     }
 }
 

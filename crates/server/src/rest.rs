@@ -5,7 +5,7 @@ use bellwether_broker::oauth::{Scope, Secret};
 use bellwether_broker::{Refusal as Refused, Token};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Refusal, empty, json};
@@ -85,7 +85,7 @@ impl Gateway {
                 let token = offered.handle.token().await;
                 let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
                 let mut answer = empty(StatusCode::NO_CONTENT);
-                answer.headers_mut().insert(AUTHORIZATION, token.authorization().clone());
+                answer.headers_mut().insert(AUTHORIZATION, self.authorization(offered, &token));
                 Ok(answer)
             }
             (&Method::POST, "rejected") => self.rejected(offered, headers, body).await,
@@ -112,13 +112,7 @@ impl Gateway {
             .map_err(|_| Refusal::invalid_request("the body must be {\"access_token\": \"…\"}"))?;
         let text = Secret::from(rejected.access_token);
         let refused = |none| no_token(&none, &offered.vendor);
-        let held = match self.settings.hand_out {
-            HandOut::Real => offered.handle.held_token(&text),
-            HandOut::Local => {
-                let current = offered.handle.hand_out().await.map_err(refused)?;
-                (self.passes.local_text(offered, &current) == text).then_some(current)
-            }
-        };
+        let held = self.held_behind(offered, &text);
         let now = self.broker.clock().now();
         let token = match held {
             Some(held) => match offered.handle.refused(&held, now).await {
@@ -129,6 +123,20 @@ impl Gateway {
             None => offered.handle.hand_out().await.map_err(refused)?,
         };
         Ok(self.token_answer(offered, &token))
+    }
+
+    /// The header a caller may send: where tokens are local, it is good at this gateway alone.
+    fn authorization(&self, offered: &Offered, token: &Token) -> HeaderValue {
+        match self.settings.hand_out {
+            HandOut::Real => token.authorization().clone(),
+            HandOut::Local => {
+                let local = self.passes.local_text(offered, token);
+                let value = HeaderValue::from_str(&format!("Bearer {}", local.expose()));
+                let mut value = value.unwrap_or(HeaderValue::from_static(""));
+                value.set_sensitive(true);
+                value
+            }
+        }
     }
 
     fn token_answer(&self, offered: &Offered, token: &Token) -> Answer {

@@ -3,14 +3,18 @@
 //! A shared token is not revoked upstream: others live on it. It counts as refused, and so is
 //! renewed once, however many say so.
 
-use bellwether_broker::Handle;
+use std::sync::Arc;
+
+use bellwether_broker::Token;
 use bellwether_broker::oauth::Secret;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri};
 
 use crate::answer::{Answer, Refusal, empty};
+use crate::callers::Offered;
 use crate::gateway::Gateway;
 use crate::passes::LeadsTo;
+use crate::settings::HandOut;
 use crate::token_request::CallersRequest;
 
 impl Gateway {
@@ -51,7 +55,7 @@ impl Gateway {
                     }
                 };
                 if own {
-                    self.say_refused(&offered.handle, token).await;
+                    self.say_refused(&offered, token).await;
                 }
             }
             Some(LeadsTo::Itself(_)) => self.passes.revoke(token),
@@ -61,11 +65,22 @@ impl Gateway {
     }
 
     /// Has the held token behind this text renewed, if it is still held.
-    pub(crate) async fn say_refused(&self, handle: &Handle, text: &Secret) {
-        if let Some(held) = handle.held_token(text) {
+    async fn say_refused(&self, offered: &Offered, text: &Secret) {
+        if let Some(held) = self.held_behind(offered, text) {
             let now = self.broker.clock().now();
             // Whether it could be renewed shows when the next one is asked for.
-            let _ = handle.refused(&held, now).await;
+            let _ = offered.handle.refused(&held, now).await;
+        }
+    }
+
+    /// The token that a caller was given as `text`, if it is still held.
+    pub(crate) fn held_behind(&self, offered: &Offered, text: &Secret) -> Option<Arc<Token>> {
+        match self.settings.hand_out {
+            HandOut::Real => offered.handle.held_token(text),
+            HandOut::Local => {
+                let mut held = offered.handle.held_tokens();
+                held.find(|token| self.passes.local_text(offered, token) == *text)
+            }
         }
     }
 }

@@ -44,6 +44,7 @@ impl Gateway {
         let request =
             CallersRequest::read(uri, headers, body).map_err(|refusal| self.as_vendor(refusal))?;
         self.refuse_null_credentials(&request)?;
+        self.refuse_own_grant(&request)?;
         let renew = no_cache(headers);
         if let Some(clients) = &self.clients {
             let vendor = clients.vendor();
@@ -179,6 +180,19 @@ impl Gateway {
             });
         }
         Ok(())
+    }
+
+    /// What a caller's own grant gives is the caller's, and real; where tokens are local, none leaves.
+    fn refuse_own_grant(&self, request: &CallersRequest) -> Result<(), Refusal> {
+        let shared = request.grant_type == "client_credentials" && !request.has_assertion();
+        match self.settings.hand_out {
+            HandOut::Local if !shared => Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "unsupported_grant_type",
+                "tokens are local here (hand_out): log in with client_credentials",
+            )),
+            HandOut::Local | HandOut::Real => Ok(()),
+        }
     }
 
     /// A refusal as the vendor's SDKs can bear it.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bellwether_simulation::{Effect, Endpoint, Fault};
 use serde_json::Value;
 
+use bellwether_broker::store::Clock;
+
 use crate::support::{Ask, Connection, OPERATOR_KEY, POLLER_KEY, Stage};
 
 fn renew(name: &str) -> Ask {
@@ -45,8 +47,8 @@ async fn a_credential_says_its_state_and_why() {
     let fresh = credential(&stage, "polling").await;
     assert_eq!(fresh["state"], "fresh", "{fresh}");
     assert_eq!(fresh["next_action"], "renew");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
-    let now = now.as_secs_f64();
+    let now = stage.clock.wall();
+    let now = now.as_millis() as f64 / 1000.0;
     let since = fresh["since"].as_f64().expect("Unix seconds");
     assert!((now - since).abs() < 60.0, "{since} is not now");
     let next_at = fresh["next_at"].as_f64().expect("Unix seconds");

@@ -1,5 +1,7 @@
 //! Callers of configured credentials: who may, and what those get who may not.
 
+use bellwether_broker::store::Clock;
+
 use crate::support::{Ask, BOTH_KEY, POLLER_KEY, Reply, Stage};
 
 const GRANT: &str = "grant_type=client_credentials";
@@ -27,7 +29,7 @@ async fn a_key_opens_the_callers_credentials() {
     assert_eq!((&body["token_type"], &body["generation"]), (&"Bearer".into(), &1.into()));
     let expires_in = body["expires_in"].as_u64().expect("seconds");
     assert!((3590..=3600).contains(&expires_in));
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
+    let now = stage.clock.wall();
     let expires_at = body["expires_at"].as_u64().expect("Unix seconds");
     assert!(expires_at.abs_diff(now.as_secs() + expires_in) <= 2, "{expires_at}");
     assert_eq!(reply.header("cache-control"), Some("no-store"));

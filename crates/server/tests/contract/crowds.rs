@@ -28,7 +28,7 @@ async fn crowd(stage: &Stage, ask: impl Fn(usize) -> Ask) -> Vec<Reply> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_callers_are_one_token_request() {
-    let stage = Stage::open(|setting| setting.slow_login()).await;
+    let stage = Stage::open(crate::support::Setting::slow_login).await;
     let replies = crowd(&stage, |_| Ask::login()).await;
     let token = replies[0].token();
     assert!(replies.iter().all(|reply| reply.token() == token));
@@ -37,7 +37,7 @@ async fn a_thousand_callers_are_one_token_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_refusals_are_one_token_request() {
-    let stage = Stage::open(|setting| setting.slow_login()).await;
+    let stage = Stage::open(crate::support::Setting::slow_login).await;
     let wrong = |_| Ask::token((CLIENT.0, "wrong"), "grant_type=client_credentials");
     let replies = crowd(&stage, wrong).await;
     assert!(
@@ -50,7 +50,7 @@ async fn a_thousand_refusals_are_one_token_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_callers_share_one_renewal_when_the_token_ends() {
-    let stage = Stage::open(|setting| setting.slow_login()).await;
+    let stage = Stage::open(crate::support::Setting::slow_login).await;
     let token = stage.token().await;
     stage.clock.skip(Duration::from_secs(3700));
     let replies = crowd(&stage, |_| Ask::login()).await;

@@ -37,7 +37,7 @@ async fn no_cache_renews_at_most_once_in_10_s_and_no_young_token() {
 
 #[tokio::test]
 async fn a_crowd_that_says_no_cache_is_one_renewal() {
-    let stage = Stage::open(|setting| setting.slow_login()).await;
+    let stage = Stage::open(crate::support::Setting::slow_login).await;
     let first = stage.token().await;
     stage.clock.skip(Duration::from_secs(11));
     let asked: Vec<_> = (0..100)
@@ -98,7 +98,7 @@ async fn a_rejected_token_is_renewed_only_while_it_is_held() {
 
 #[tokio::test]
 async fn a_crowd_that_rejects_one_token_is_one_renewal() {
-    let stage = Stage::configured(|setting| setting.slow_login()).await;
+    let stage = Stage::configured(crate::support::Setting::slow_login).await;
     let first = stage.ask(Ask::rest("polling/token")).await.token();
     stage.until_held("second").await;
     let requests = stage.token_requests();

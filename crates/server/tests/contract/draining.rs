@@ -1,12 +1,12 @@
 //! Stopping: what is under way finishes, and nothing new begins.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::support::{Ask, Connection, Stage};
+use crate::support::{Ask, Connection, Stage, Stopwatch};
 
 #[tokio::test]
 async fn a_request_under_way_finishes() {
@@ -65,7 +65,7 @@ async fn who_only_listens_does_not_hold_it_up() {
     dashboard.write(&Ask::get("/v1/events").bytes()).await;
     dashboard.head().await;
     dashboard.chunk().await.expect("an event");
-    let began = Instant::now();
+    let began = Stopwatch::start();
     stage.stop().await;
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }

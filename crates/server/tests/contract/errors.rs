@@ -1,11 +1,11 @@
 //! What a caller gets where no token can be had.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bellwether_simulation::Effect;
 use tokio::net::TcpListener;
 
-use crate::support::{Ask, CLIENT, Reply, Stage};
+use crate::support::{Ask, CLIENT, Reply, Stage, Stopwatch};
 
 fn answer(status: u16, body: &str) -> Effect {
     Effect::Answer {
@@ -49,7 +49,7 @@ async fn a_refusal_is_told_as_the_authorization_server_said_it() {
         for genesys in [false, true] {
             let stage = Stage::open(|setting| setting.genesys = genesys).await;
             stage.login_answers(answer(status, &body));
-            let began = Instant::now();
+            let began = Stopwatch::start();
             let reply = stage.login().await;
             let status_here = if genesys { 400 } else { status_here };
             assert_eq!(reply.refusal(), (status_here, error.to_owned(), true), "{body}");
@@ -115,7 +115,7 @@ async fn what_may_pass_is_503_and_what_makes_no_sense_502_within_15_s() {
             let stage = Stage::open(|setting| setting.genesys = genesys).await;
             stage.login_answers(effect.clone());
             asked.push(tokio::spawn(async move {
-                let (began, reply) = (Instant::now(), stage.login().await);
+                let (began, reply) = (Stopwatch::start(), stage.login().await);
                 let told = told(title, &reply, status, retry_after);
                 (told, title, began.elapsed(), soon, stage.token_requests())
             }));
@@ -130,7 +130,7 @@ async fn what_may_pass_is_503_and_what_makes_no_sense_502_within_15_s() {
             setting.token_endpoint = url.parse().ok();
         })
         .await;
-        let (began, reply) = (Instant::now(), stage.login().await);
+        let (began, reply) = (Stopwatch::start(), stage.login().await);
         let told = told("nobody listens", &reply, 503, 1);
         (told, "nobody listens", began.elapsed(), None, stage.token_requests())
     }));
@@ -186,7 +186,7 @@ async fn a_caller_is_held_while_the_next_attempt_is_due() {
         bellwether_simulation::Endpoint::Token,
         Effect::status(503),
     ));
-    let began = Instant::now();
+    let began = Stopwatch::start();
     assert_eq!(stage.login().await.status, 200);
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(stage.token_requests(), 3);

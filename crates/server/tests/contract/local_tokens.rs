@@ -76,17 +76,15 @@ async fn the_real_ones_never_appear_and_a_pool_stands_behind_one_caller() {
     }
 }
 
-/// `auth_request` puts a token on the way to the API, past the gateway: there it must be real.
 #[tokio::test]
-async fn where_the_gateway_is_passed_by_there_are_no_local_tokens() {
+async fn auth_request_gets_a_local_one_too() {
     let api = Origin::content().await;
     let stage = Stage::configured(|setting| local(setting, &api)).await;
     let reply = stage.ask(Ask::rest("polling/authorization")).await;
-    let authorization = reply.header("authorization").unwrap_or_default().to_owned();
-    assert!(
-        reply.status != 204 || !authorization.contains("simulated-secret"),
-        "the real token left the process: {reply:?}"
-    );
+    let authorization = reply.header("authorization").expect("one").to_owned();
+    assert!(authorization.starts_with("Bearer bwt_"), "{authorization}");
+    let get = Ask::get("/api/x").header("Authorization", &authorization);
+    assert_eq!(stage.ask(get).await.status, 200);
 }
 
 #[tokio::test]
@@ -130,23 +128,15 @@ async fn a_rejected_local_token_is_renewed_once() {
     assert_eq!(stage.token_requests(), requests + 1);
 }
 
-/// Grants of a caller's own cannot be replaced by local tokens.
+/// What a caller's own grant gives is real: there is nothing to stand behind.
 #[tokio::test]
-async fn a_callers_own_grant_hands_out_no_real_token_either() {
+async fn grants_of_a_callers_own_are_not_offered() {
     let api = Origin::content().await;
-    let stage = Stage::open(|setting| {
-        local(setting, &api);
-        setting.profile.rotation = bellwether_simulation::Rotation::Strict;
-    })
-    .await;
-    let first = stage.ask(Ask::refresh("first-refresh-token")).await;
-    assert!(!first.text().contains("simulated-secret"), "a real token left: {first:?}");
-    if first.status == 200 {
-        let again = stage.ask(Ask::refresh("first-refresh-token")).await;
-        assert_eq!(again.text(), first.text());
-        let get = Ask::get("/api/x").bearer(&first.token());
-        assert_eq!(stage.ask(get).await.status, 200);
-        let next = first.value()["refresh_token"].as_str().expect("one").to_owned();
-        assert_eq!(stage.ask(Ask::refresh(&next)).await.status, 200);
+    let stage = Stage::open(|setting| local(setting, &api)).await;
+    let code = Ask::token(CLIENT, "grant_type=authorization_code&code=x");
+    for ask in [Ask::refresh("first-refresh-token"), code] {
+        let reply = stage.ask(ask).await;
+        assert_eq!(reply.refusal(), (400, "unsupported_grant_type".to_owned(), true));
     }
+    assert_eq!(stage.token_requests(), 0);
 }

@@ -1,12 +1,12 @@
 //! The API paths: a good token goes in, and a 401 that a newer token cures is cured.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bellwether_broker::lifecycle::Quota;
 use bellwether_simulation::{Effect, Endpoint, Fault};
 
 use crate::support::origin::answer;
-use crate::support::{Ask, Origin, POLLER_KEY, Stage};
+use crate::support::{Ask, Origin, POLLER_KEY, Stage, Stopwatch};
 
 #[tokio::test]
 async fn the_answer_comes_back_as_the_api_gave_it() {
@@ -351,7 +351,7 @@ async fn where_every_token_rests_the_caller_is_told_for_how_long() {
         let own = stage.ask(Ask::get("/api/x").bearer(&token)).await;
         assert_eq!((own.status, own.header("x-api")), (429, Some("own")));
         assert_eq!(own.header("bellwether-error"), None);
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let ours = stage.ask(Ask::get("/api/x").bearer(&token)).await;
         assert_eq!(ours.status, 429);
         assert!(began.elapsed() < Duration::from_secs(2));

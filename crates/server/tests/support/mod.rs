@@ -36,6 +36,19 @@ pub(crate) const BOTH_KEY: &str = "both-key-0123456789-0123456789-abcde";
 /// The operator's key.
 pub(crate) const OPERATOR_KEY: &str = "operator-key-0123456789-0123456789-x";
 
+/// Time on the machine's clock, from its start.
+pub(crate) struct Stopwatch(Timestamp);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(SystemClock::new().now())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        SystemClock::new().now().since(self.0)
+    }
+}
+
 /// Runs like the machine's clock, and skips ahead when told to.
 #[derive(Debug)]
 pub(crate) struct SkippingClock {
