@@ -117,9 +117,7 @@ impl Admission {
             }
             Settled::Faulted { retry_after } => {
                 // Requests that were under way together fail together: that is one failure.
-                if self.failures == 0 || now >= self.closed_until {
-                    self.failures += 1;
-                }
+                self.failures += u32::from(now >= self.closed_until);
                 self.room = 1;
                 let delay = self.backoff.delay(self.failures, chance);
                 let until = now + delay.max(retry_after.unwrap_or_default());

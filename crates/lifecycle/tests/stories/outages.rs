@@ -1,6 +1,8 @@
 //! Faults that pass: what is held goes on being served, few requests are sent, nobody is forgotten.
 
-use bellwether_lifecycle::{Cause, Chance, Demand, Failure, Need, Policy, Timestamp, Verdict};
+use bellwether_lifecycle::{
+    Cause, Chance, Demand, Event, Failure, Held, Need, Policy, Timestamp, Verdict,
+};
 
 use crate::driver::{
     Fault, PATIENCE, Reply, Request, START, Script, SplitMix, World, at, millis, seconds, told,
@@ -255,10 +257,16 @@ fn many_requests_that_fail_together_are_one_failure() {
     let pool = world.start(Policy { pool: 16, ..Policy::DEFAULT });
     for credential in credentials.into_iter().chain([pool]) {
         world.schedule(at(1000.0), move |world| {
-            world.happen(credential, bellwether_lifecycle::Event::Renew);
+            world.happen(credential, Event::Renew);
         });
     }
+    let status = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let noted = status.clone();
+    world.schedule(at(1000.3), move |world| {
+        *noted.borrow_mut() = vec![world.lifecycle(pool).status().failures];
+    });
     world.run_until(at(1100.0));
+    assert_eq!(*status.borrow(), [1], "two of the pool failed together");
     let failed = world.requests.iter().filter(|r| r.at == at(1000.0)).count();
     assert!(failed > 40, "{failed} failed together");
     let next = world.requests.iter().find(|r| r.at > at(1000.0)).expect("another attempt");
@@ -279,7 +287,7 @@ fn retry_after_holds_for_a_whole_pool() {
     let mut world = World::new(6, replies);
     let credential = world.start(Policy { pool: 2, ..Policy::DEFAULT });
     world.schedule(at(200.0), move |world| {
-        world.happen(credential, bellwether_lifecycle::Event::Renew);
+        world.happen(credential, Event::Renew);
     });
     world.run_until(at(300.0));
     let mut after = world.requests.iter().filter(|r| r.at > at(200.0));
@@ -337,6 +345,28 @@ fn who_cannot_be_served_in_time_is_told_at_once() {
     }
     world.run_until(at(100.0));
     assert_eq!(world.requests.len(), 2);
+}
+
+/// A token in its last minute, say after the broker was down, and a server that says nothing.
+#[test]
+fn a_short_token_is_better_than_a_long_wait() {
+    let fault = Fault::new(Cause::Passing, seconds(60));
+    let mut world = World::new(12, Script::granting(300).failing(0.0, 500.0, fault));
+    let credential = world.add(Policy::DEFAULT);
+    let held = Held { generation: 1, sent_at: START - seconds(260), lifetime: Some(seconds(300)) };
+    world.happen(credential, Event::Restored { member: 0, held });
+    world.happen(credential, Event::Woken);
+    for (asked, waits) in [(0.1, 1.9), (1.0, 1.0), (2.5, 0.0), (39.0, 0.0)] {
+        world.schedule(at(asked), move |world| {
+            world.call(credential, Need::HandOut, PATIENCE, move |_, wait| {
+                assert!(wait.is_served());
+                let waited = wait.took().as_secs_f64();
+                assert!((waited - waits).abs() < 0.001, "{waited} s, asked at {asked}");
+            });
+        });
+    }
+    world.run_until(at(45.0));
+    assert_eq!(world.waits.len(), 4);
 }
 
 /// Nobody is left to renew for: no retries either.

@@ -148,6 +148,23 @@ fn a_restored_token_that_is_due_is_renewed() {
     assert_eq!(world.requests.len(), 1);
 }
 
+#[test]
+fn who_waits_is_served_with_the_token_that_lives_longest() {
+    let mut world = World::new(7, Script::granting(300));
+    let credential = world.add(Policy { pool: 3, ..Policy::DEFAULT });
+    for (member, age) in [(0, 100), (1, 10), (2, 50)] {
+        let sent_at = START - seconds(age);
+        let held = Held { generation: 1, sent_at, lifetime: Some(seconds(300)) };
+        world.happen(credential, Event::Restored { member, held });
+    }
+    let asked = |waiter, until| Event::Asked { waiter, need: Need::HandOut, until };
+    world.ask(credential, PATIENCE, asked, |_, wait| {
+        assert_eq!(wait.token.map(|token| token.member), Some(1));
+    });
+    world.run_until(at(1.0));
+    assert_eq!(world.waits.len(), 1);
+}
+
 /// While one member's renewal hangs, those who wait for another are still answered in time.
 #[test]
 fn a_hanging_renewal_does_not_hide_other_members_deadlines() {

@@ -312,6 +312,33 @@ fn a_mass_revocation_is_cured() {
     }
 }
 
+/// The caller that would have told whether the cure worked has gone.
+#[test]
+fn a_cure_nobody_reports_on_holds_nobody_up() {
+    for (later, forces) in [(1.0, false), (11.0, true)] {
+        let mut world = World::new(12, Script::granting(3600));
+        let credential = world.start(Policy { pool: 2, ..Policy::DEFAULT });
+        world.run_until(at(100.0));
+        for (time, member) in [(100.0, 0), (100.0 + later, 1)] {
+            world.schedule(at(time), move |world| {
+                let event = |waiter, until| Event::Refused {
+                    waiter,
+                    member,
+                    generation: 1,
+                    accepted_since: false,
+                    until,
+                };
+                world.ask(credential, PATIENCE, event, |_, wait| {
+                    assert_eq!(wait.token.map(|token| token.held.generation), Some(2));
+                });
+            });
+        }
+        world.run_until(at(120.0));
+        assert_eq!(world.requests.len(), if forces { 4 } else { 3 }, "{later} s later");
+        assert_eq!(world.waits.len(), 2);
+    }
+}
+
 #[test]
 fn a_token_that_was_found_dead_goes_to_nobody() {
     let mut world = World::new(6, Script::granting(3600));

@@ -39,6 +39,32 @@ fn a_wrong_secret_is_probed_ever_more_rarely() {
     }
 }
 
+/// However long the server was away before, the first probes come soon.
+#[test]
+fn a_wrong_secret_after_an_outage_is_probed_soon() {
+    let away = Fault::new(Cause::Passing, millis(50));
+    let refused = Fault::new(Cause::Misconfigured, millis(50));
+    let script = Script::granting(300).failing(0.0, 600.0, away).failing(600.0, 606.0, refused);
+    let mut world = World::new(6, script);
+    let credential = world.start(Policy::DEFAULT);
+    world.run_until(at(612.0));
+    assert_eq!(world.lifecycle(credential).status().state, State::Fresh);
+}
+
+#[test]
+fn who_comes_while_a_probe_is_under_way_hears_its_result() {
+    let refused = Fault::new(Cause::Misconfigured, millis(50));
+    let mut world = World::new(7, Script::granting(300).failing(0.0, 1.0, refused));
+    let credential = world.start(Policy::DEFAULT);
+    world.run_until(at(1.0));
+    let probe = world.lifecycle(credential).status().next_at.expect("a probe");
+    world.schedule(probe + millis(50), move |world| {
+        world.call(credential, Need::Use, PATIENCE, |_, wait| assert!(wait.is_served()));
+    });
+    world.run_until(at(5.0));
+    assert_eq!(world.waits.len(), 1);
+}
+
 #[test]
 fn a_corrected_secret_is_used_at_once() {
     let mut world = World::new(2, refused_until(3000.0, Cause::Misconfigured));
