@@ -21,7 +21,8 @@ use crate::token::Token;
 /// News that a slow listener may lag behind.
 const NEWS_KEPT: usize = 1024;
 
-/// Keeps any number of credentials fresh. Must be started inside a tokio runtime.
+/// Keeps any number of credentials fresh. Must be started inside a tokio runtime; ends with the
+/// last of its clones and handles.
 #[derive(Clone, Debug)]
 pub struct Broker {
     surroundings: Arc<Surroundings>,
@@ -79,12 +80,11 @@ impl Broker {
         let id = CredentialId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let clock = Arc::clone(&self.surroundings.clock);
         let status = Lifecycle::new(settings.policy(), clock.now()).status();
-        let commands = self.commands.clone();
-        let shared = Arc::new(Shared::new(id, settings, clock, commands, status));
+        let shared = Arc::new(Shared::new(id, settings, clock, status));
         let command = Command::Add { shared: Arc::clone(&shared), restored: tokens, attempts };
         // A broker that has stopped adds nothing; its handles say so.
         let _ = self.commands.send(command);
-        Added { handle: Handle { shared }, known_tokens }
+        Added { handle: Handle { shared, commands: self.commands.clone() }, known_tokens }
     }
 
     /// Stops renewing a credential; its rows stay.

@@ -64,15 +64,15 @@ impl RenewalError {
 }
 
 fn refused(error: &TokenError, spends: bool) -> Failure {
-    if spends && error.leaves_doubt() {
-        return Failure::new(Cause::InDoubt);
-    }
+    let in_doubt = spends && error.leaves_doubt();
     match error.remedy() {
         Remedy::Retry { after } => {
             let throttled = matches!(error, TokenError::Throttled { .. });
-            let cause = if throttled { Cause::Throttled } else { Cause::Passing };
+            let passing = if throttled { Cause::Throttled } else { Cause::Passing };
+            let cause = if in_doubt { Cause::InDoubt } else { passing };
             Failure { cause, retry_after: after }
         }
+        Remedy::Reauthorize | Remedy::FixConfiguration if in_doubt => Failure::new(Cause::InDoubt),
         Remedy::Reauthorize if spends => Failure::new(Cause::Reauthorize),
         Remedy::Reauthorize | Remedy::FixConfiguration => Failure::new(Cause::Misconfigured),
     }

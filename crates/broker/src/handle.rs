@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::Guard;
 use bellwether_lifecycle::{Cause, Failure, Held, Need, Status, Take, Timestamp};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::command::{Answer, Ask, Command, Tell};
@@ -23,6 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(14);
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
+    /// Here and not in `Shared`, which the scheduler has too: without handles it is to end.
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
 }
 
 /// A held token, borrowed: no counter is touched, so reading scales with cores.
@@ -245,7 +247,7 @@ impl Handle {
     pub fn replace(&self, settings: CredentialSettings) {
         let (id, settings) = (self.shared.id, Arc::new(settings));
         // A broker that has stopped needs no news.
-        let _ = self.shared.commands.send(Command::Replace { id, settings });
+        let _ = self.commands.send(Command::Replace { id, settings });
     }
 
     /// Its state, and why.
@@ -289,7 +291,7 @@ impl Handle {
 
     pub(crate) fn tell(&self, tell: Tell) {
         // A broker that has stopped needs no news.
-        let _ = self.shared.commands.send(Command::Tell { id: self.shared.id, tell });
+        let _ = self.commands.send(Command::Tell { id: self.shared.id, tell });
     }
 
     async fn wait_for(&self, ask: Ask, until: Timestamp) -> Result<Arc<Token>, NoToken> {
@@ -304,7 +306,7 @@ impl Handle {
         self.shared.counters.waited.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         let command = Command::Ask { id: self.shared.id, ask, until, reply };
-        self.shared.commands.send(command).map_err(|_| NoToken::stopped())?;
+        self.commands.send(command).map_err(|_| NoToken::stopped())?;
         answer.await.unwrap_or_else(|_| Err(NoToken::stopped()))
     }
 }

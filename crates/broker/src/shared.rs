@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bellwether_lifecycle::{Budget, Held, Status, Take, Timestamp};
 use bellwether_store::Clock;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-use crate::command::Command;
 use crate::error::RenewalError;
 use crate::settings::CredentialSettings;
 use crate::token::Token;
@@ -23,7 +22,6 @@ pub(crate) struct Shared {
     pub(crate) id: CredentialId,
     pub(crate) settings: ArcSwap<CredentialSettings>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
     slots: Box<[ArcSwapOption<Token>]>,
     budget: Option<Mutex<Budget>>,
     pub(crate) published: Notify,
@@ -65,13 +63,11 @@ impl Shared {
         id: CredentialId,
         settings: Arc<CredentialSettings>,
         clock: Arc<dyn Clock>,
-        commands: mpsc::UnboundedSender<Command>,
         status: Status,
     ) -> Self {
         Self {
             id,
             clock,
-            commands,
             slots: (0..settings.pool.max(1)).map(|_| ArcSwapOption::empty()).collect(),
             budget: settings.quota.map(|quota| Mutex::new(Budget::new(quota, settings.pool))),
             settings: ArcSwap::new(settings),

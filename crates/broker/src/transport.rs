@@ -33,6 +33,8 @@ pub struct Received {
     pub content_type: Option<String>,
     /// `Retry-After`.
     pub retry_after: Option<String>,
+    /// `Date`; `Retry-After` may be a date that is read against it.
+    pub date: Option<String>,
     /// `WWW-Authenticate`.
     pub www_authenticate: Option<String>,
     /// Whether there was a `Location`.
@@ -83,7 +85,7 @@ impl Received {
             status: self.status,
             content_type: self.content_type.as_deref(),
             retry_after: self.retry_after.as_deref(),
-            date: None,
+            date: self.date.as_deref(),
             www_authenticate: self.www_authenticate.as_deref(),
             location: self.location,
             body: &self.body,

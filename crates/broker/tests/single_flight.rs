@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bellwether_broker::lifecycle::{Cause, Quota, State};
+use bellwether_broker::store::Clock as _;
 use bellwether_broker::{Handle, NoToken, RenewalError, Token};
 use bellwether_simulation::{Effect, Latency, Profile};
 use support::{World, client, distinct, millis, pool, secs};
@@ -141,6 +142,20 @@ async fn a_renewal_that_panics_lets_go_and_is_tried_again() {
     same_token(answers);
     assert_eq!(world.token_requests(), 1);
     assert!(slowest < secs(3), "{slowest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_nobody_holds_any_more_ends() {
+    let World { broker, transport, organisation, store, clock } = World::new(profile());
+    let settings = support::settings(support::server(Arc::clone(&transport) as _));
+    let handle = broker.add(settings).await.handle;
+    drop(broker);
+    handle.token().await.expect("a handle alone keeps it going");
+    drop(handle);
+    sleep(secs(24 * 3600)).await;
+    let requests = organisation.lock().expect("nobody panicked").totals(clock.now()).token_requests;
+    assert_eq!(requests, 1, "nothing is renewed for nobody");
+    assert_eq!(Arc::strong_count(&store), 1, "the scheduler let go of everything");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,24 +7,25 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_oauth::{CONTENT_TYPE, MAX_BODY, Secret};
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE as CONTENT_TYPE_HEADER, HOST, HeaderName, LOCATION,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE as CONTENT_TYPE_HEADER, DATE, HOST, HeaderName, LOCATION,
     RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use rustls::RootCertStore;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 use zeroize::Zeroizing;
@@ -35,6 +36,8 @@ use super::{Answering, Outgoing, Received, Transport, TransportError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 32 * 1024;
+/// Bytes of an answer, with interim responses and the framing of the smallest chunks.
+const MAX_ANSWER: u64 = 1024 * 1024;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,8 @@ pub enum TlsError {
 /// The real transport.
 pub struct Http1 {
     tls: TlsConnector,
+    connect_timeout: Duration,
+    total_timeout: Duration,
 }
 
 impl fmt::Debug for Http1 {
@@ -95,34 +100,42 @@ impl Http1 {
 
     /// Trusts these certificates.
     pub fn with_roots(roots: RootCertStore) -> Self {
-        Self { tls: TlsConnector::from(Arc::new(tls_config(roots))) }
+        Self {
+            tls: TlsConnector::from(Arc::new(tls_config(roots))),
+            connect_timeout: CONNECT_TIMEOUT,
+            total_timeout: TOTAL_TIMEOUT,
+        }
+    }
+
+    /// Waits otherwise than 3 s for a connection, as long again for TLS, and 10 s for everything.
+    #[must_use]
+    pub fn with_timeouts(self, connect: Duration, total: Duration) -> Self {
+        Self { connect_timeout: connect, total_timeout: total, ..self }
     }
 
     async fn answer(&self, outgoing: Outgoing) -> Result<Received, TransportError> {
         let request = request(&outgoing)?;
-        let stream = timeout(CONNECT_TIMEOUT, connect(&outgoing.url))
-            .await
-            .map_err(|_| not_sent("connecting took more than 3 s"))??;
+        let (limit, patience) = (self.connect_timeout, self.total_timeout);
+        let late = |what: &str| not_sent(&format!("{what} took more than {limit:?}"));
+        let end = sleep(patience);
+        let stream = timeout(limit, connect(&outgoing.url)).await;
+        let stream = stream.map_err(|_| late("connecting"))??;
         if outgoing.url.scheme() == "https" {
             let name = server_name(&outgoing.url)?;
-            let stream = timeout(CONNECT_TIMEOUT, self.tls.connect(name, stream))
+            let stream = timeout(limit, self.tls.connect(name, stream))
                 .await
-                .map_err(|_| not_sent("the TLS handshake took more than 3 s"))?
+                .map_err(|_| late("the TLS handshake"))?
                 .map_err(|error| not_sent(&format!("TLS: {error}")))?;
-            exchange(stream, request).await
+            exchange(stream, request, end).await
         } else {
-            exchange(stream, request).await
+            exchange(stream, request, end).await
         }
     }
 }
 
 impl Transport for Http1 {
     fn send(&self, outgoing: Outgoing) -> Answering<'_> {
-        Box::pin(async move {
-            timeout(TOTAL_TIMEOUT, self.answer(outgoing)).await.unwrap_or_else(|_| {
-                Err(TransportError::MaybeSent("no answer within 10 s".to_owned()))
-            })
-        })
+        Box::pin(self.answer(outgoing))
     }
 }
 
@@ -228,10 +241,17 @@ fn server_name(url: &Url) -> Result<ServerName<'static>, TransportError> {
     ServerName::try_from(bare).map_err(|_| not_sent("its host name is not one TLS can verify"))
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Received, TransportError>
+/// Sends the request and reads its answer until `end`.
+async fn exchange<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    end: Sleep,
+) -> Result<Received, TransportError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (reading, writing) = tokio::io::split(stream);
+    let stream = tokio::io::join(reading.take(MAX_ANSWER), writing);
     let mut builder = hyper::client::conn::http1::Builder::new();
     let (mut sender, connection) = builder
         .max_buf_size(MAX_HEADERS)
@@ -239,9 +259,13 @@ where
         .await
         .map_err(|error| not_sent(&error.to_string()))?;
     let connection = tokio::spawn(connection);
+    let mut end = pin!(end);
     let result = async {
-        let response = sender.send_request(request).await.map_err(|error| lost(&error))?;
-        read(response).await
+        let response = tokio::select! {
+            response = sender.send_request(request) => response.map_err(|error| lost(&error))?,
+            () = &mut end => return Err(late()),
+        };
+        Ok(read(response, end).await)
     }
     .await;
     connection.abort();
@@ -252,42 +276,53 @@ fn lost(error: &hyper::Error) -> TransportError {
     TransportError::MaybeSent(error.to_string())
 }
 
+fn late() -> TransportError {
+    TransportError::MaybeSent("no whole answer in time".to_owned())
+}
+
 /// Reads up to the bound and one byte more, so that the reader of the response can tell.
-async fn read(response: Response<Incoming>) -> Result<Received, TransportError> {
+async fn read(response: Response<Incoming>, mut end: Pin<&mut Sleep>) -> Received {
     let (parts, mut incoming) = response.into_parts();
     let header = |name: HeaderName| {
         parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     };
     let mut body = Zeroizing::new(Vec::new());
     let mut truncated = false;
-    while let Some(frame) = incoming.frame().await {
-        match frame {
-            Ok(frame) => {
-                if let Ok(data) = frame.into_data() {
-                    let room = (MAX_BODY + 1).saturating_sub(body.len());
-                    body.extend_from_slice(&data[..data.len().min(room)]);
-                    if body.len() > MAX_BODY {
-                        break;
-                    }
+    loop {
+        let frame = tokio::select! {
+            frame = incoming.frame() => match frame {
+                Some(frame) => frame.ok(),
+                None => break,
+            },
+            () = &mut end => None,
+        };
+        match frame.map(Frame::into_data) {
+            Some(Ok(data)) => {
+                let room = (MAX_BODY + 1).saturating_sub(body.len());
+                body.extend_from_slice(&data[..data.len().min(room)]);
+                if body.len() > MAX_BODY {
+                    break;
                 }
             }
+            // Trailers say nothing of interest.
+            Some(Err(_)) => {}
             // What did arrive may hold a whole token; the reader decides.
-            Err(error) if body.is_empty() => return Err(lost(&error)),
-            Err(_) => {
+            None => {
                 truncated = true;
                 break;
             }
         }
     }
-    Ok(Received {
+    Received {
         status: parts.status.as_u16(),
         content_type: header(CONTENT_TYPE_HEADER),
         retry_after: header(RETRY_AFTER),
+        date: header(DATE),
         www_authenticate: header(WWW_AUTHENTICATE),
         location: parts.headers.contains_key(LOCATION),
         body,
         truncated,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! and a story always runs the same way.
 
 #![allow(dead_code, reason = "each test binary tells with its own part of it")]
+#![allow(unused_imports, reason = "the same")]
 #![allow(unreachable_pub, reason = "shared by test binaries, none of which is a library")]
 
 mod clock;
 mod transport;
+mod wire;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,6 +29,7 @@ use tokio::time::sleep;
 
 pub use clock::VirtualClock;
 pub use transport::SimulatedTransport;
+pub use wire::{Came, Step, Wire};
 
 /// The client of every story.
 pub const CLIENT: &str = "polling";

@@ -102,12 +102,14 @@ fn request(outgoing: &Outgoing) -> Request {
 fn received(mut response: Response, cut_to: Option<usize>) -> Received {
     let header = |name: &str| response.header_value(name).map(str::to_owned);
     let (content_type, retry_after) = (header("content-type"), header("retry-after"));
+    let date = header("date");
     let (www_authenticate, location) = (header("www-authenticate"), header("location").is_some());
     response.body.truncate(cut_to.unwrap_or(usize::MAX));
     Received {
         status: response.status,
         content_type,
         retry_after,
+        date,
         www_authenticate,
         location,
         body: response.body.into(),
