@@ -143,7 +143,7 @@ impl Gateway {
                             self.attempt(offered, &mut prepared, Some(newer)).await?;
                         if response.status() == StatusCode::UNAUTHORIZED {
                             // The cure failed: whoever decides must hear of it.
-                            let _ = handle.refused(&newer.0, newer.1).await;
+                            handle.replay_refused(&newer.0);
                         }
                         response
                     }

@@ -12,7 +12,7 @@ use bellwether_server::{
 };
 use bellwether_store::{Clock, SystemClock};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 
 use super::{Failure, load_configuration};
@@ -169,6 +169,7 @@ async fn run(
     environment: Environment<'_>,
 ) -> Result<(), Failure> {
     let failed = |error: String| Failure::Failed(error);
+    let signals = Signals::listen().map_err(|error| failed(error.to_string()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     if planned.store.url == StoreUrl::Memory && planned.gateway.open.is_some() {
         tracing::warn!("the store is in memory: callers' refresh tokens do not survive a restart");
@@ -211,7 +212,7 @@ async fn run(
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    until_stopped(configuration, &handles, &watched, environment).await?;
+    until_stopped(signals, configuration, &handles, &watched, environment).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drop(socket);
     running.stop().await;
@@ -219,23 +220,38 @@ async fn run(
     Ok(())
 }
 
+/// What the process is told from outside. Listened for before it says that it is ready: until then
+/// each of them would end it on the spot.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Waits for SIGTERM or SIGINT; reloads on SIGHUP, and secrets when their files change.
 async fn until_stopped(
+    mut signals: Signals,
     mut configuration: Option<Configuration>,
     handles: &[Handle],
     watched: &[(Handle, crate::configuration::SecretSource)],
     environment: Environment<'_>,
-) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::Failed(error.to_string()));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
+) {
     let mut files = secret_files::Watch::new(watched);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hang_up.recv() => {
                 if let Some(current) = &mut configuration {
                     reload(current, handles, environment);
                 }
@@ -274,7 +290,16 @@ fn reload(current: &mut Configuration, handles: &[Handle], environment: Environm
         );
         return;
     }
-    for planned in planned {
+    // What did not change is left alone: a token in doubt stays in doubt.
+    let same = |name: &str| {
+        let (old, new) = (current.credential(name), fresh.credential(name));
+        let server = |configuration: &Configuration| {
+            let credential = configuration.credential(name)?;
+            configuration.authorization_server(&credential.authorization_server).cloned()
+        };
+        old == new && server(current) == server(&fresh)
+    };
+    for planned in planned.into_iter().filter(|planned| !same(&planned.settings.name)) {
         let name = &planned.settings.name;
         if let Some(handle) = handles.iter().find(|handle| handle.name() == *name) {
             handle.replace(planned.settings);
