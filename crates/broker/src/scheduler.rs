@@ -5,12 +5,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_lifecycle::{
-    Action, Admission, Allowance, Backoff, Chance, Demand, Event, Lifecycle, Settled, State,
-    Ticket, Timestamp, Verdict, WaiterId,
+    Action, Admission, Allowance, Backoff, Chance, Demand, Event, Lifecycle, Policy, Settled,
+    State, Ticket, Timestamp, Verdict, WaiterId,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -37,13 +38,16 @@ pub(crate) struct Scheduler {
     surroundings: Arc<Surroundings>,
     commands: mpsc::UnboundedReceiver<Command>,
     news: broadcast::Sender<News>,
-    credentials: BTreeMap<CredentialId, Entry>,
-    doors: HashMap<DoorId, Admission>,
-    clients: HashMap<String, u64>,
+    /// Boxed, since a tree's leaves are half empty.
+    credentials: BTreeMap<CredentialId, Box<Entry>>,
+    policies: Vec<Arc<Policy>>,
+    doors: HashMap<Arc<DoorId>, Admission>,
+    /// Makes numbers of client identifiers for the doors, without keeping them.
+    client_numbers: RandomState,
     timers: BinaryHeap<Reverse<(Timestamp, Wake)>>,
     flights: JoinSet<Landed>,
     in_flight: HashMap<tokio::task::Id, Passenger>,
-    queued: HashMap<Ticket, Passenger>,
+    queued: BTreeMap<Ticket, Passenger>,
     next_ticket: u64,
     next_waiter: u64,
     next_sweep: Timestamp,
@@ -60,13 +64,13 @@ struct DoorId {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wake {
     Credential(CredentialId),
-    Door(DoorId),
+    Door(Arc<DoorId>),
 }
 
 #[derive(Clone, Debug)]
 struct Passenger {
     ticket: Ticket,
-    door: DoorId,
+    door: Arc<DoorId>,
     credential: CredentialId,
     member: u16,
 }
@@ -75,11 +79,18 @@ struct Entry {
     shared: Arc<Shared>,
     lifecycle: Lifecycle,
     wake_at: Option<Timestamp>,
-    waiters: HashMap<WaiterId, oneshot::Sender<Answer>>,
-    generations: Vec<u64>,
-    attempts: Vec<u64>,
+    waiters: BTreeMap<WaiterId, oneshot::Sender<Answer>>,
+    members: Box<[MemberRow]>,
     state: State,
     unverified: bool,
+}
+
+/// What is known of a pool member's row in the store.
+#[derive(Clone, Copy)]
+struct MemberRow {
+    generation: u64,
+    /// The latest token request.
+    attempt: u64,
 }
 
 impl Scheduler {
@@ -95,12 +106,13 @@ impl Scheduler {
             commands,
             news,
             credentials: BTreeMap::new(),
+            policies: Vec::new(),
             doors: HashMap::new(),
-            clients: HashMap::new(),
+            client_numbers: RandomState::new(),
             timers: BinaryHeap::new(),
             flights: JoinSet::new(),
             in_flight: HashMap::new(),
-            queued: HashMap::new(),
+            queued: BTreeMap::new(),
             next_ticket: 0,
             next_waiter: 0,
             next_sweep,
@@ -151,13 +163,14 @@ impl Scheduler {
             && *at <= now
         {
             match self.timers.pop() {
-                Some(Reverse((at, Wake::Credential(id))))
-                    if self.credentials.get(&id).is_some_and(|entry| entry.wake_at == Some(at)) =>
-                {
-                    self.handle(id, Event::Woken);
+                Some(Reverse((at, Wake::Credential(id)))) => {
+                    let entry = self.credentials.get_mut(&id);
+                    // An earlier event may have moved it.
+                    if let Some(entry) = entry.filter(|entry| entry.wake_at == Some(at)) {
+                        entry.wake_at = None;
+                        self.handle(id, Event::Woken);
+                    }
                 }
-                // An earlier event moved it.
-                Some(Reverse((_, Wake::Credential(_)))) => {}
                 Some(Reverse((_, Wake::Door(door)))) => self.admit(&door),
                 None => {}
             }
@@ -200,23 +213,37 @@ impl Scheduler {
         let id = shared.id;
         let settings = shared.settings.load_full();
         let now = self.surroundings.clock.now();
-        let lifecycle = Lifecycle::new(settings.policy(), now);
+        let lifecycle = Lifecycle::new(self.policy(settings.policy()), now);
         let entry = Entry {
             lifecycle,
             wake_at: None,
-            waiters: HashMap::new(),
-            generations: vec![0; usize::from(settings.pool.max(1))],
-            attempts,
+            waiters: BTreeMap::new(),
+            members: attempts
+                .into_iter()
+                .map(|attempt| MemberRow { generation: 0, attempt })
+                .collect(),
             state: State::Renewing,
             unverified: settings.unverified && restored.is_empty(),
             shared,
         };
-        self.credentials.insert(id, entry);
+        self.credentials.insert(id, Box::new(entry));
         for token in restored {
             let (member, held) = (token.member(), *token.held());
             self.handle_with(id, Event::Restored { member, held }, Some(token));
         }
         self.handle(id, Event::Woken);
+    }
+
+    /// The same policy for all who are kept alike.
+    fn policy(&mut self, policy: Policy) -> Arc<Policy> {
+        match self.policies.iter().find(|known| ***known == policy) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let policy = Arc::new(policy);
+                self.policies.push(Arc::clone(&policy));
+                policy
+            }
+        }
     }
 
     fn remove(&mut self, id: CredentialId) {
@@ -301,13 +328,13 @@ impl Scheduler {
         }
         actions.append(&mut entry.lifecycle.handle(now, event, chance));
         let mut token = token;
-        entry.wake_at = None;
+        let mut wake_at = None;
         let mut renewals = Vec::new();
         for action in actions {
             match action {
                 Action::Renew { member, urgency } => renewals.push((member, urgency)),
                 Action::Publish { member, held } => {
-                    let known = &mut entry.generations[usize::from(member)];
+                    let known = &mut entry.members[usize::from(member)].generation;
                     let gained = held.generation.saturating_sub(*known);
                     *known = held.generation;
                     if let Some(token) = token.take() {
@@ -319,11 +346,13 @@ impl Scheduler {
                     entry.shared.withdraw(member);
                 }
                 Action::Answer { waiter, verdict } => entry.answer(waiter, verdict),
-                Action::WakeAt(at) => {
-                    entry.wake_at = Some(at);
-                    self.timers.push(Reverse((at, Wake::Credential(id))));
-                }
+                Action::WakeAt(at) => wake_at = Some(at),
             }
+        }
+        let is_known = entry.wake_at == wake_at;
+        entry.wake_at = wake_at;
+        if let Some(at) = wake_at.filter(|_| !is_known) {
+            self.timers.push(Reverse((at, Wake::Credential(id))));
         }
         entry.tell_status(&self.news);
         for (member, urgency) in renewals {
@@ -344,25 +373,31 @@ impl Scheduler {
         let (client, allowance) = if entry.unverified {
             (u64::MAX, UNVERIFIED)
         } else {
-            let next_client = self.clients.len() as u64;
-            let client = self.clients.entry(settings.client.id.clone()).or_insert(next_client);
-            (*client, server.allowance)
+            (self.client_numbers.hash_one(&settings.client.id), server.allowance)
         };
-        let passenger = Passenger { ticket, door: door.clone(), credential: id, member };
+        let door = match self.doors.get_key_value(&door) {
+            Some((known, _)) => Arc::clone(known),
+            None => {
+                let door = Arc::new(door);
+                let admission = Admission::new(allowance, Backoff::PASSING);
+                self.doors.insert(Arc::clone(&door), admission);
+                door
+            }
+        };
+        let passenger = Passenger { ticket, door: Arc::clone(&door), credential: id, member };
         self.queued.insert(ticket, passenger);
-        self.doors
-            .entry(door.clone())
-            .or_insert_with(|| Admission::new(allowance, Backoff::PASSING))
-            .want(ticket, client, urgency);
+        if let Some(admission) = self.doors.get_mut(&door) {
+            admission.want(ticket, client, urgency);
+        }
         self.admit(&door);
     }
 
-    fn admit(&mut self, door: &DoorId) {
+    fn admit(&mut self, door: &Arc<DoorId>) {
         let now = self.surroundings.clock.now();
         let Some(admission) = self.doors.get_mut(door) else { return };
         let (admitted, wake) = admission.admit(now);
         if let Some(at) = wake {
-            self.timers.push(Reverse((at, Wake::Door(door.clone()))));
+            self.timers.push(Reverse((at, Wake::Door(Arc::clone(door)))));
         }
         for ticket in admitted {
             if let Some(passenger) = self.queued.remove(&ticket) {
@@ -376,13 +411,13 @@ impl Scheduler {
             return self.settle(&passenger, Settled::NotSent);
         };
         let settings: Arc<CredentialSettings> = entry.shared.settings.load_full();
-        let index = usize::from(passenger.member);
+        let row = entry.members.get(usize::from(passenger.member));
         let flight = Arc::new(Flight {
             surroundings: Arc::clone(&self.surroundings),
             settings,
             member: passenger.member,
-            generation: entry.generations.get(index).copied().unwrap_or_default(),
-            attempt: entry.attempts.get(index).copied().unwrap_or_default(),
+            generation: row.map_or(0, |row| row.generation),
+            attempt: row.map_or(0, |row| row.attempt),
         });
         let task = self.flights.spawn(flight.fly());
         self.in_flight.insert(task.id(), passenger);
@@ -419,15 +454,15 @@ impl Scheduler {
         if let Some(door) = self.doors.get_mut(&passenger.door) {
             door.settle(now, passenger.ticket, settled, &mut Spread(&mut self.chance));
         }
-        self.admit(&passenger.door.clone());
+        self.admit(&passenger.door);
     }
 
     fn report(&mut self, passenger: &Passenger, landed: Landed) {
         let (id, member) = (passenger.credential, passenger.member);
         let Some(entry) = self.credentials.get_mut(&id) else { return };
         let counters = &entry.shared.counters;
-        if let Some(attempt) = entry.attempts.get_mut(usize::from(member)) {
-            *attempt = (*attempt).max(landed.attempt);
+        if let Some(row) = entry.members.get_mut(usize::from(member)) {
+            row.attempt = row.attempt.max(landed.attempt);
         }
         if landed.sent {
             Counters::add(&counters.token_requests);

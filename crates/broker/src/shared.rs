@@ -1,7 +1,7 @@
 //! What a credential's handles read without asking anybody.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bellwether_lifecycle::{Budget, Held, Status, Take, Timestamp};
@@ -23,15 +23,15 @@ pub(crate) struct Shared {
     pub(crate) settings: ArcSwap<CredentialSettings>,
     pub(crate) clock: Arc<dyn Clock>,
     slots: Box<[ArcSwapOption<Token>]>,
-    budget: Option<Mutex<Budget>>,
+    budget: Option<Box<Mutex<Budget>>>,
     pub(crate) published: Notify,
     /// Somebody took a token since the scheduler last looked.
     used: AtomicBool,
     generation: AtomicU64,
-    turn: AtomicUsize,
+    turn: AtomicU32,
     pub(crate) status: ArcSwap<Status>,
     pub(crate) last_error: ArcSwapOption<RenewalError>,
-    pub(crate) checking: tokio::sync::Mutex<()>,
+    checking: OnceLock<Box<tokio::sync::Mutex<()>>>,
     pub(crate) counters: Counters,
 }
 
@@ -69,15 +69,17 @@ impl Shared {
             id,
             clock,
             slots: (0..settings.pool.max(1)).map(|_| ArcSwapOption::empty()).collect(),
-            budget: settings.quota.map(|quota| Mutex::new(Budget::new(quota, settings.pool))),
+            budget: settings
+                .quota
+                .map(|quota| Box::new(Mutex::new(Budget::new(quota, settings.pool)))),
             settings: ArcSwap::new(settings),
             published: Notify::new(),
             used: AtomicBool::new(false),
             generation: AtomicU64::new(0),
-            turn: AtomicUsize::new(0),
+            turn: AtomicU32::new(0),
             status: ArcSwap::from_pointee(status),
             last_error: ArcSwapOption::empty(),
-            checking: tokio::sync::Mutex::new(()),
+            checking: OnceLock::new(),
             counters: Counters::default(),
         }
     }
@@ -86,11 +88,16 @@ impl Shared {
         &self.slots
     }
 
+    /// Held by whoever checks whether a token still lives; few credentials ever are.
+    pub(crate) fn checking(&self) -> &tokio::sync::Mutex<()> {
+        self.checking.get_or_init(Box::default)
+    }
+
     /// Where to start looking, so that a pool's tokens take turns.
     pub(crate) fn next_turn(&self) -> usize {
         match self.slots.len() {
             0 | 1 => 0,
-            count => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+            count => self.turn.fetch_add(1, Ordering::Relaxed) as usize % count,
         }
     }
 

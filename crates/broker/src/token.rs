@@ -13,7 +13,8 @@ use http::HeaderValue;
 /// A held access token, shared by all who use it.
 pub struct Token {
     access_token: Secret,
-    authorization: HeaderValue,
+    /// Made when somebody wants it: it is as long as the token.
+    authorization: OnceLock<Box<HeaderValue>>,
     scope: Option<Scope>,
     member: u16,
     generation: u64,
@@ -35,11 +36,11 @@ impl Token {
         held: Held,
         expires_wall: Option<UnixTime>,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", access_token.expose()))?;
-        authorization.set_sensitive(true);
+        // So that `authorization` cannot fail.
+        HeaderValue::from_str(access_token.expose())?;
         Ok(Self {
             access_token,
-            authorization,
+            authorization: OnceLock::new(),
             scope,
             member,
             generation: held.generation,
@@ -63,7 +64,12 @@ impl Token {
 
     /// The value of the header `Authorization` (RFC 6750 §2.1), marked sensitive.
     pub fn authorization(&self) -> &HeaderValue {
-        &self.authorization
+        self.authorization.get_or_init(|| {
+            let text = format!("Bearer {}", self.access_token.expose());
+            let mut value = HeaderValue::try_from(text).expect("checked when the token came");
+            value.set_sensitive(true);
+            Box::new(value)
+        })
     }
 
     /// The scope the server granted, where it said so.

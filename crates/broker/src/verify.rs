@@ -38,7 +38,7 @@ impl Handle {
         }
         // Whoever waits here past its time is told below what stands in the way.
         let patience = self.shared.clock.now().until(until);
-        let _one_at_a_time = timeout(patience, self.shared.checking.lock()).await;
+        let _one_at_a_time = timeout(patience, self.shared.checking().lock()).await;
         let token = self.token_until(Need::HandOut, until).await?;
         if self.is_trusted(&token) {
             return Ok(token);

@@ -5,6 +5,7 @@
 //! token first and replaces few at once. What fails, fails for the credential as a whole: its
 //! members share the client and the grant, and so one back-off and one answer to all who wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -33,13 +34,14 @@ const AT_ONCE: Duration = Duration::from_nanos(1);
 /// [`Action::WakeAt`] replaces those before; none means that only another event changes anything.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
-    policy: Policy,
-    members: Vec<Member>,
+    policy: Arc<Policy>,
+    members: Box<[Member]>,
     waiting: Waiting,
     trouble: Trouble,
     /// Since when a request may have spent the grant, with no answer kept.
     doubt_since: Option<Timestamp>,
-    damper: Damper,
+    /// Made when a token is refused, which few are.
+    damper: Option<Box<Damper>>,
     last_used: Timestamp,
     woken_at: Option<Timestamp>,
     state: State,
@@ -59,15 +61,16 @@ enum News {
 }
 
 impl Lifecycle {
-    /// A credential that holds nothing yet.
-    pub fn new(policy: Policy, now: Timestamp) -> Self {
+    /// A credential that holds nothing yet. A policy can be shared.
+    pub fn new(policy: impl Into<Arc<Policy>>, now: Timestamp) -> Self {
+        let policy = policy.into();
         Self {
-            members: vec![Member::default(); usize::from(policy.pool.max(1))],
+            members: vec![Member::default(); usize::from(policy.pool.max(1))].into(),
             policy,
             waiting: Waiting::default(),
             trouble: Trouble::None,
             doubt_since: None,
-            damper: Damper::default(),
+            damper: None,
             last_used: now,
             woken_at: None,
             state: State::Renewing,
@@ -115,11 +118,15 @@ impl Lifecycle {
                 return News::Asked;
             }
             Event::ReplayRefused { member, generation } => {
-                self.damper.replay_refused(member, generation);
+                if let Some(damper) = &mut self.damper {
+                    damper.replay_refused(member, generation);
+                }
                 return News::Asked;
             }
             Event::Accepted { member, generation } => {
-                self.damper.accepted(member, generation);
+                if let Some(damper) = &mut self.damper {
+                    damper.accepted(member, generation);
+                }
                 return News::Asked;
             }
             Event::NoCache { waiter: id, until } => {
@@ -238,7 +245,9 @@ impl Lifecycle {
         member.due = held.renew_at(self.policy.default_lifetime, chance);
         actions.push(Action::Publish { member: index, held });
         self.put_oldest_first();
-        self.damper.granted(now, index, held.generation);
+        if let Some(damper) = &mut self.damper {
+            damper.granted(now, index, held.generation);
+        }
         true
     }
 
@@ -278,7 +287,9 @@ impl Lifecycle {
     fn on_failed(&mut self, now: Timestamp, index: u16, failure: Failure, chance: &mut dyn Chance) {
         let member = self.members.get_mut(usize::from(index));
         let asked_at = member.and_then(|member| member.renewing_since.take());
-        self.damper.failed(index);
+        if let Some(damper) = &mut self.damper {
+            damper.failed(index);
+        }
         if failure.cause == Cause::InDoubt {
             self.doubt_since.get_or_insert(asked_at.unwrap_or(now));
         }
@@ -302,10 +313,12 @@ impl Lifecycle {
         }
         if accepted_since {
             // If it was on trial, then others' requests do not make it a cure.
-            self.damper.replay_refused(index, generation);
+            if let Some(damper) = &mut self.damper {
+                damper.replay_refused(index, generation);
+            }
             return None;
         }
-        match self.damper.refused(now, index, generation) {
+        match self.damper.get_or_insert_default().refused(now, index, generation) {
             Ruling::Keep => None,
             Ruling::Join { member: index } => {
                 let trial = self.members.get(usize::from(index))?;
@@ -326,7 +339,8 @@ impl Lifecycle {
         let held = held.filter_map(|(i, member)| Some((i, member.unsuspected()?, member)));
         match held.max_by_key(|(_, held, _)| held.sent_at) {
             Some((index, held, member)) => {
-                let forces = self.damper.allows_no_cache(now, held.sent_at);
+                let damper = self.damper.get_or_insert_default();
+                let forces = damper.allows_no_cache(now, held.sent_at);
                 if forces {
                     member.due = now;
                 }
@@ -348,7 +362,7 @@ impl Lifecycle {
     ) {
         let held = self.members.get(usize::from(index)).and_then(Member::unsuspected);
         if held.is_some_and(|held| held.generation == generation) {
-            match self.damper.refused(now, index, generation) {
+            match self.damper.get_or_insert_default().refused(now, index, generation) {
                 Ruling::Keep => {}
                 Ruling::Join { .. } | Ruling::Force => self.suspect(index, actions),
             }
