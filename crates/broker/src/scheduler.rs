@@ -186,7 +186,17 @@ impl Scheduler {
             Command::Remove(id) => self.remove(id),
             Command::Replace { id, settings } => {
                 if let Some(entry) = self.credentials.get(&id) {
-                    entry.shared.settings.store(settings);
+                    let keyring = &self.surroundings.keyring;
+                    let before = entry.shared.settings.swap(Arc::clone(&settings));
+                    // Asked for otherwise, a token is another one: what is held is nobody's any more.
+                    if before.identity(keyring) != settings.identity(keyring) {
+                        let held = (0_u16..).zip(entry.lifecycle.held());
+                        let held =
+                            held.filter_map(|(member, held)| Some((member, held?.generation)));
+                        for (member, generation) in held.collect::<Vec<_>>() {
+                            self.handle(id, Event::FoundDead { member, generation });
+                        }
+                    }
                     self.handle(id, Event::Reconfigured);
                 }
             }

@@ -72,6 +72,6 @@ pub(crate) fn renew_secret(handle: &Handle, source: &SecretSource, environment: 
         ClientAuthentication::Post(_) => ClientAuthentication::Post(secret),
         ClientAuthentication::None => return,
     };
-    tracing::info!(credential = %name, "the secret was read again");
     handle.replace(settings);
+    tracing::info!(credential = %name, "the secret was read again");
 }
