@@ -46,3 +46,9 @@ mod hosts;
 
 #[path = "contract/draining.rs"]
 mod draining;
+
+#[path = "contract/isolation.rs"]
+mod isolation;
+
+#[path = "contract/prefixes.rs"]
+mod prefixes;
