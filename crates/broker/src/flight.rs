@@ -24,7 +24,8 @@ use crate::transport::{Outgoing, TransportError};
 const LEASE: Duration = Duration::from_secs(20);
 /// How often a process looks whether another one has finished.
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
-/// A failure that another process met this recently is ours too.
+/// A failure that another process met this recently is ours too; longer, if the server asked all
+/// to wait.
 const FAILURE_SHARED_FOR: Duration = Duration::from_secs(5);
 
 /// What every renewal of a broker needs.
@@ -247,15 +248,13 @@ impl Flight {
         let failure = record.failure.as_ref().filter(|_| record.attempt > self.attempt)?;
         let age = clock.now().since(failure.at.resolve(clock));
         let ours = failure.secret == self.settings.secret_digest(&surroundings.keyring);
-        if !ours || age > FAILURE_SHARED_FOR {
+        let retry_after = failure.retry_after_ms.map(Duration::from_millis).unwrap_or_default();
+        if !ours || age > FAILURE_SHARED_FOR.max(retry_after) {
             return None;
         }
         let error = failure.error();
         let mut told = error.failure(self.settings.spends());
-        told.retry_after = failure
-            .retry_after_ms
-            .map(|total| Duration::from_millis(total).saturating_sub(age))
-            .filter(|left| !left.is_zero());
+        told.retry_after = Some(retry_after.saturating_sub(age)).filter(|left| !left.is_zero());
         Some(landed(Outcome::Failed { failure: told, error: Arc::new(error) }))
     }
 

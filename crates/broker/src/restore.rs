@@ -50,7 +50,9 @@ pub(crate) async fn restore(
         token.as_ref().map(|token| surroundings.access_digest(token.access_token()).to_hex());
     let known = held.into_iter().chain(record.earlier).collect();
     let token = token.filter(|token| token.held().is_alive(clock.now()));
-    Some(Restored { token, attempt: record.attempt, known })
+    // If the latest request failed, that is news to us: it is shared while it is recent.
+    let attempt = record.attempt.saturating_sub(u64::from(record.failure.is_some()));
+    Some(Restored { token, attempt, known })
 }
 
 /// Removes a credential's rows.

@@ -332,11 +332,11 @@ impl Scheduler {
         let now = self.surroundings.clock.now();
         let Some(entry) = self.credentials.get_mut(&id) else { return };
         let chance = &mut Spread(&mut self.chance);
-        let mut actions = Vec::new();
         if entry.shared.take_used() {
-            actions.append(&mut entry.lifecycle.handle(now, Event::Used, chance));
+            // No event of its own: nothing is renewed before what is stored is restored.
+            entry.lifecycle.note_used(now);
         }
-        actions.append(&mut entry.lifecycle.handle(now, event, chance));
+        let actions = entry.lifecycle.handle(now, event, chance);
         let mut token = token;
         let mut wake_at = None;
         let mut renewals = Vec::new();

@@ -74,11 +74,58 @@ impl StoredFailure {
             "unsupported_grant_type" => TokenError::UnsupportedGrantType { details },
             "invalid_request" => TokenError::InvalidRequest { details },
             "access_denied" => TokenError::AccessDenied { details },
+            "interaction_required" => TokenError::InteractionRequired { details },
             "throttled" => TokenError::Throttled { retry_after, details },
             "redirected" => TokenError::Redirected { details },
+            "unsupported_token_type" => TokenError::UnsupportedTokenType { details },
             "unusable" => TokenError::Unusable { why: "another process met it", details },
             "unavailable" => TokenError::Unavailable { retry_after, details },
             _ => TokenError::OtherCode { details },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_store::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn another_process_reads_the_failure_that_was_met() {
+        let details = || Details::new(418, Some("code"), Some("said"), &[]);
+        let retry_after = Some(Duration::from_millis(1500));
+        let refused = [
+            TokenError::InvalidClient { details: details() },
+            TokenError::InvalidGrant { details: details() },
+            TokenError::UnauthorizedClient { details: details() },
+            TokenError::InvalidScope { details: details() },
+            TokenError::UnsupportedGrantType { details: details() },
+            TokenError::InvalidRequest { details: details() },
+            TokenError::AccessDenied { details: details() },
+            TokenError::InteractionRequired { details: details() },
+            TokenError::OtherCode { details: details() },
+            TokenError::Throttled { retry_after, details: details() },
+            TokenError::Unavailable { retry_after, details: details() },
+            TokenError::Redirected { details: details() },
+            TokenError::UnsupportedTokenType { details: details() },
+        ];
+        let unusable = TokenError::Unusable { why: "another process met it", details: details() };
+        let lost = || "another process met it".to_owned();
+        let others = [RenewalError::Unreachable(lost()), RenewalError::AnswerLost(lost())];
+        let met = refused.into_iter().chain([unusable]).map(RenewalError::Refused).chain(others);
+        let clock = ManualClock::new();
+        let at = Stamp::new(bellwether_store::Clock::now(&clock), &clock);
+        for error in met {
+            for spends in [false, true] {
+                let told = error.failure(spends);
+                let stored = StoredFailure::of(&error, told, at, String::new());
+                let stored = stored.expect("it says something to others");
+                let text = serde_json::to_string(&stored).expect("it can be written");
+                let read: StoredFailure = serde_json::from_str(&text).expect("and read");
+                assert_eq!(read.error().to_string(), error.to_string());
+                assert_eq!(read.error().failure(spends), told, "{error}");
+            }
+        }
     }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bellwether_broker::lifecycle::{State, Timestamp};
-use bellwether_broker::{CredentialSettings, Handle};
+use bellwether_broker::lifecycle::{Cause, State, Timestamp};
+use bellwether_broker::oauth::Secret;
+use bellwether_broker::provider::Rotation;
+use bellwether_broker::{AuthorizationServer, CredentialSettings, Handle, Obtain};
 use bellwether_simulation::{Effect, Latency, Profile};
 use support::{CLIENT, SECRET, World, client, millis, secs};
 use tokio::task::JoinSet;
@@ -231,4 +233,96 @@ async fn an_outage_that_ends_before_the_token_does_is_seen_by_nobody() {
     assert_eq!(handle.counters().waited.load(Ordering::Relaxed), 1);
     assert!(shortest >= secs(35), "{shortest:?}");
     assert_eq!(handle.status().state, State::Fresh);
+}
+
+/// A command that is started again and again, or a rollout, in the middle of an outage.
+#[tokio::test(start_paused = true)]
+async fn brokers_that_start_during_an_outage_share_what_others_met() {
+    #[rustfmt::skip]
+    let cases = [
+        // status, Retry-After, how long it lasts, requests at most until all are served
+        (429,      Some("30"),  millis(4000),      2),
+        (500,      None,        millis(4000),      6),
+    ];
+    for (status, retry_after, lasts, most) in cases {
+        let world =
+            World::new(Profile { token_latency: Latency::millis(50, 50), ..Profile::plain() });
+        let start = world.now();
+        world.fail(
+            lasts,
+            Effect::Answer {
+                status,
+                retry_after: retry_after.map(str::to_owned),
+                content_type: "application/json".to_owned(),
+                body: b"{}".to_vec(),
+                processed: false,
+            },
+        );
+        let mut waiting = JoinSet::new();
+        for seed in 0..20 {
+            let (broker, settings) = (world.another_broker(seed), world.settings());
+            waiting.spawn(async move {
+                let handle = broker.add(settings).await.handle;
+                while handle.token().await.is_err() {
+                    sleep(secs(1)).await;
+                }
+            });
+            sleep(millis(150)).await;
+        }
+        waiting.join_all().await;
+        let arrivals = world.arrivals(start);
+        assert!(arrivals.len() <= most, "{status}: {arrivals:?}");
+        if retry_after.is_some() {
+            assert!(arrivals[1] >= secs(30), "{status}: {arrivals:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_started_every_second_with_a_wrong_secret_is_no_storm() {
+    let world = World::new(Profile::plain());
+    let wrong = CredentialSettings { client: client("wrong"), ..world.settings() };
+    for seed in 0..60 {
+        let broker = world.another_broker(seed);
+        let none = broker.add(wrong.clone()).await.handle.token().await.expect_err("refused");
+        assert_eq!(none.cause, Cause::Misconfigured);
+        broker.stop().await;
+        sleep(secs(1)).await;
+    }
+    assert!(world.token_requests() <= 12, "{}", world.token_requests());
+
+    // With another secret there is nothing to share.
+    let right = world.another_broker(99).add(world.settings()).await.handle;
+    right.token().await.expect("the right secret");
+}
+
+/// An answer of 5xx leaves doubt about a refresh token; that does not hurry anybody.
+#[tokio::test(start_paused = true)]
+async fn retry_after_holds_in_doubt_too() {
+    let world = World::new(Profile::plain());
+    let seed = world.organisation().issue_refresh_token(world.now(), CLIENT).map(Secret::from);
+    let server = AuthorizationServer { rotation: Rotation::None, ..world.server() };
+    let settings = CredentialSettings {
+        authorization_server: Arc::new(server),
+        obtain: Obtain::RefreshToken { seed },
+        ..world.settings()
+    };
+    let start = world.now();
+    world.fail_next(
+        1,
+        Effect::Answer {
+            status: 503,
+            retry_after: Some("60".to_owned()),
+            content_type: "application/json".to_owned(),
+            body: b"{}".to_vec(),
+            processed: false,
+        },
+    );
+    let handle = world.add(settings).await;
+    let none = handle.token().await.expect_err("longer than a caller waits");
+    assert_eq!((none.cause, handle.status().state), (Cause::InDoubt, State::InDoubt));
+    assert!(none.retry_after >= Some(secs(59)), "{none:?}");
+    handle.published(secs(120)).await;
+    assert_eq!(world.now().since(start).as_secs(), 60);
+    assert_eq!(world.token_requests(), 2);
 }

@@ -58,13 +58,13 @@ impl World {
         let organisation = Arc::new(Mutex::new(organisation));
         let transport = Arc::new(SimulatedTransport::new(&organisation, &clock));
         let store = Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>));
-        let broker = Broker::start(Environment {
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            store: Arc::clone(&store) as Arc<dyn Store>,
-            keyring: Keyring::ephemeral(),
-            seed,
-        });
+        let broker = start(&clock, &store, seed);
         Self { clock, organisation, transport, store, broker }
+    }
+
+    /// Another broker on the same store, as in another process.
+    pub fn another_broker(&self, seed: u64) -> Broker {
+        start(&self.clock, &self.store, seed)
     }
 
     pub fn organisation(&self) -> MutexGuard<'_, Organisation> {
@@ -139,6 +139,15 @@ impl World {
         let Outcome::Respond(response) = answer.outcome else { panic!("the API has no faults") };
         (sent_at, response.status)
     }
+}
+
+fn start(clock: &Arc<VirtualClock>, store: &Arc<MemoryStore>, seed: u64) -> Broker {
+    Broker::start(Environment {
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        store: Arc::clone(store) as Arc<dyn Store>,
+        keyring: Keyring::from_bytes(&[7; Keyring::KEY_LEN]),
+        seed,
+    })
 }
 
 /// An authorization server reached by `transport`.
