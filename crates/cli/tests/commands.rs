@@ -109,6 +109,38 @@ fn a_restart_asks_for_no_token_however_it_ended() {
     assert_eq!(stage.totals().token_requests, 1);
 }
 
+/// The preset's ways, at addresses of one's own.
+#[test]
+fn a_preset_and_addresses_go_together() {
+    let stage = Stage::new();
+    let serving = stage.serve_open(&["--provider", "genesys", "--pool", "2"]);
+    let token = serving.login(CLIENT).token();
+    assert_eq!(serving.get("/api/v2/users/me", &token).status, 200);
+    assert_eq!(serving.get("/elsewhere", &token).status, 404);
+    let wrong = serving.login((CLIENT.0, "wrong"));
+    assert_eq!((wrong.status, &wrong.value()["error"]), (400, &"invalid_client".into()));
+}
+
+#[test]
+fn what_the_broker_makes_is_its_owners_alone() {
+    let stage = Stage::new();
+    let serving = stage.serve();
+    serving.login(("poller", KEY)).token();
+    let mode = |name: &str| {
+        let metadata = std::fs::metadata(stage.path(name)).expect("it is there");
+        std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+    };
+    #[rustfmt::skip]
+    let made = [
+        ("store",                    0o700),
+        ("store/bellwether.db.key",  0o600),
+        ("store/bellwether.db.sock", 0o600),
+    ];
+    for (name, expected) in made {
+        assert_eq!(mode(name), expected, "{name}: {:o}", mode(name));
+    }
+}
+
 #[test]
 fn systemd_is_told() {
     let stage = Stage::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bellwether_simulation::Effect;
 use tokio::net::TcpListener;
 
-use crate::support::{Ask, CLIENT, Reply, Stage, Stopwatch};
+use crate::support::{Ask, CLIENT, POLLER_KEY, Reply, Stage, Stopwatch};
 
 fn answer(status: u16, body: &str) -> Effect {
     Effect::Answer {
@@ -200,4 +200,79 @@ async fn the_callers_own_mistakes_cost_no_token_request_twice() {
         assert_eq!(stage.ask(wrong()).await.status, 401);
     }
     assert_eq!(stage.token_requests(), 1, "a known refusal is told from memory");
+}
+
+/// An authorization server that takes requests and says nothing: every path answers in time.
+#[tokio::test]
+async fn nothing_hangs() {
+    let grant = "grant_type=client_credentials";
+    let code = "grant_type=authorization_code&code=x";
+    let rejected = |token: &str| {
+        Ask::new("POST", "/bellwether/v1/credentials/polling/rejected")
+            .bearer(POLLER_KEY)
+            .json(&format!(r#"{{"access_token":"{token}"}}"#))
+    };
+    #[rustfmt::skip]
+    let cases: Vec<(&str, bool, Box<dyn Fn(&str) -> Ask + Send>)> = vec![
+        // what is asked,     configured, request
+        ("a login",            false, Box::new(move |_| Ask::token(("other", "s3cret-of-the-other"), grant))),
+        ("a renewal",          false, Box::new(|_| Ask::login())),
+        ("no-cache",           false, Box::new(|_| Ask::login().header("Cache-Control", "no-cache"))),
+        ("a refresh",          false, Box::new(|_| Ask::refresh("first-refresh-token"))),
+        ("a code",             false, Box::new(move |_| Ask::token(CLIENT, code))),
+        ("the API",            false, Box::new(|token| Ask::get("/api/x").bearer(token))),
+        ("a token",            true,  Box::new(|_| Ask::rest("polling/token"))),
+        ("an authorization",   true,  Box::new(|_| Ask::rest("polling/authorization"))),
+        ("a rejection",        true,  Box::new(rejected)),
+        ("the API by key",     true,  Box::new(|_| Ask::get("/api/x").bearer(POLLER_KEY))),
+    ];
+    let mut asked = Vec::new();
+    for (title, configured, ask) in cases {
+        asked.push(tokio::spawn(async move {
+            let stage = if configured {
+                Stage::configured(|_| {}).await
+            } else {
+                Stage::open(|_| {}).await
+            };
+            let token = if configured {
+                stage.ask(Ask::rest("polling/token")).await.token()
+            } else {
+                stage.token().await
+            };
+            stage.login_answers(Effect::Stall { processed: false });
+            stage.clock.skip(Duration::from_secs(3700));
+            let watch = Stopwatch::start();
+            let reply = stage.ask(ask(&token)).await;
+            (title, watch.elapsed(), told(title, &reply, 503, 1))
+        }));
+    }
+    let mut wrong = Vec::new();
+    for asked in asked {
+        let (title, elapsed, told) = asked.await.expect("no panic");
+        wrong.extend(told);
+        if elapsed > Duration::from_secs(15) {
+            wrong.push(format!("{title}: took {elapsed:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is held and good is not held back by a server that says nothing.
+#[tokio::test]
+async fn a_good_token_waits_for_nobody() {
+    let stage = Stage::open(|setting| setting.verify = Some("/api/v2/tokens/me")).await;
+    let token = stage.token().await;
+    let stall = || Effect::Stall { processed: false };
+    stage.login_answers(stall());
+    stage.fault(bellwether_simulation::Fault::lasting(
+        bellwether_simulation::Endpoint::Api,
+        stall(),
+    ));
+    stage.clock.skip(Duration::from_secs(60));
+    let watch = Stopwatch::start();
+    assert_eq!(stage.token().await, token, "the check tells nothing");
+    assert!(watch.elapsed() < Duration::from_secs(5), "{:?}", watch.elapsed());
+    let forced = stage.ask(Ask::login().header("Cache-Control", "no-cache")).await;
+    assert_eq!(forced.token(), token);
+    assert!(watch.elapsed() < Duration::from_secs(10), "{:?}", watch.elapsed());
 }

@@ -153,3 +153,39 @@ async fn framing_that_could_be_read_two_ways_smuggles_nothing() {
         }
     }
 }
+
+/// What is no HTTP at all is no trouble either.
+#[tokio::test]
+async fn noise_is_refused_and_the_next_caller_served() {
+    let (stage, api, shown) = open().await;
+    let long = "x".repeat(200_000);
+    let many: String = (0..200).map(|n| format!("X-{n}: y\r\n")).collect();
+    let noise: Vec<Vec<u8>> = vec![
+        b"\r\n\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        b"GET\r\n\r\n".to_vec(),
+        b"GET /api/x\r\n\r\n".to_vec(),
+        b"GET /api/\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        b"GET /api/x HTTP/1.1\r\nHost: local\xffhost\r\n\r\n".to_vec(),
+        b"GET /api/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\xfe\r\n\r\n"
+            .to_vec(),
+        b"GET /api/x HTTP/1.1\r\nHost: localhost\r\nno colon\r\n\r\n".to_vec(),
+        format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(),
+        format!("GET /api/x HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\n\r\n").into_bytes(),
+        format!("GET /api/x HTTP/1.1\r\nHost: localhost\r\n{many}\r\n").into_bytes(),
+        (0..=255).cycle().take(5000).collect(),
+        b"gopher://localhost:8484/_POST%20/oauth/token".to_vec(),
+    ];
+    for listener in [stage.gateway, stage.admin] {
+        for bytes in &noise {
+            let mut connection = Connection::to(listener).await;
+            // It may be refused before it is written to its end.
+            connection.try_write(bytes).await;
+            connection.finish().await;
+        }
+    }
+    assert!(api.recorded().is_empty());
+    assert_eq!(stage.ask(Ask::get("/api/x").bearer(&shown)).await.status, 200);
+    assert_eq!(stage.ask_admin(Ask::get("/healthz")).await.status, 200);
+}

@@ -171,6 +171,11 @@ impl Connection {
         self.stream.get_mut().write_all(bytes).await.expect("the peer reads");
     }
 
+    /// The same to a peer that may hang up on us.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) {
+        let _ = self.stream.get_mut().write_all(bytes).await;
+    }
+
     /// Sends a request and reads the whole answer.
     pub(crate) async fn ask(&mut self, ask: &Ask) -> Reply {
         self.write(&ask.bytes()).await;
