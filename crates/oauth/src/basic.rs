@@ -85,6 +85,9 @@ pub fn decode_basic(header: &str) -> Result<(String, Secret), InvalidBasic> {
 }
 
 fn has_control(text: &str) -> bool {
+    if text.is_ascii() {
+        return text.bytes().any(|byte| byte.is_ascii_control());
+    }
     text.chars().any(char::is_control)
 }
 

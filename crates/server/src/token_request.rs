@@ -1,5 +1,7 @@
 //! The token request of a caller (RFC 6749 §3.2): strict about what could be read two ways.
 
+use std::borrow::Cow;
+
 use bellwether_broker::oauth::{Scope, Secret, decode_basic};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Uri};
@@ -56,7 +58,7 @@ impl CallersRequest {
             grant_type: grant_type.expose().to_owned(),
             refresh_token: form.take("refresh_token"),
             scope,
-            parameters: form.0,
+            parameters: form.rest(),
         })
     }
 
@@ -86,7 +88,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 /// Client authentication, one way only (RFC 6749 §2.3).
 fn authentication(
     headers: &HeaderMap,
-    form: &mut Form,
+    form: &mut Form<'_>,
 ) -> Result<(String, Option<Secret>, bool), Refusal> {
     let in_body = (form.take("client_id"), form.take("client_secret"));
     let two_ways =
@@ -134,26 +136,26 @@ fn authentication(
 
 /// Parameters by name, each once but those that may repeat (RFC 8707 §2, RFC 8693 §2.1). One without
 /// a value counts as left out (RFC 6749 §3.2).
-pub(crate) struct Form(Vec<(String, Secret)>);
+struct Form<'a>(Vec<(Cow<'a, str>, Secret)>);
 
-impl Form {
-    pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
+impl<'a> Form<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, Refusal> {
         if !is_well_encoded(body) {
             return Err(Refusal::invalid_request("the body is not UTF-8, form-encoded"));
         }
-        let mut parameters: Vec<(String, Secret)> = Vec::new();
+        let mut parameters: Vec<(Cow<'a, str>, Secret)> = Vec::new();
         for (name, value) in form_urlencoded::parse(body) {
             let repeats = matches!(&*name, "resource" | "audience");
-            if !repeats && parameters.iter().any(|(known, _)| *known == name) {
+            if !repeats && parameters.iter().any(|(known, _)| *known == *name) {
                 return Err(Refusal::invalid_request("a parameter comes twice (RFC 6749 §3.2)"));
             }
-            if name.chars().chain(value.chars()).any(char::is_control) {
+            if has_control(&name) || has_control(&value) {
                 return Err(Refusal::invalid_request("a parameter holds control characters"));
             }
             if parameters.len() == MAX_PARAMETERS {
                 return Err(Refusal::invalid_request("there are more than 64 parameters"));
             }
-            parameters.push((name.into_owned(), Secret::new(value)));
+            parameters.push((name, Secret::new(value)));
         }
         parameters.retain(|(_, value)| !value.is_empty());
         Ok(Self(parameters))
@@ -163,7 +165,11 @@ impl Form {
         self.0.iter().any(|(known, _)| known == name)
     }
 
-    pub(crate) fn take(&mut self, name: &str) -> Option<Secret> {
+    fn rest(self) -> Vec<(String, Secret)> {
+        self.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect()
+    }
+
+    fn take(&mut self, name: &str) -> Option<Secret> {
         let index = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.remove(index).1)
     }
@@ -176,6 +182,13 @@ fn is_well_encoded(body: &[u8]) -> bool {
     let escapes = body.iter().enumerate().filter(|(_, byte)| **byte == b'%');
     let complete = |at: usize| is_hex(body.get(at + 1)) && is_hex(body.get(at + 2));
     escapes.map(|(at, _)| at).all(complete) && percent_decode(body).decode_utf8().is_ok()
+}
+
+fn has_control(text: &str) -> bool {
+    if text.is_ascii() {
+        return text.bytes().any(|byte| byte.is_ascii_control());
+    }
+    text.chars().any(char::is_control)
 }
 
 #[cfg(test)]
