@@ -35,6 +35,8 @@ pub(crate) struct Clients {
 struct Entries {
     by_digest: HashMap<[u8; 32], Arc<Brought>>,
     unverified: Vec<[u8; 32]>,
+    /// Verified once, and set aside when another secret of the same client was.
+    displaced: Vec<[u8; 32]>,
 }
 
 /// A client with its secret, scope and parameters, as somebody brought it.
@@ -119,8 +121,9 @@ impl Clients {
     }
 
     /// The server issued a token for this secret: older ones of the same client are forgotten, and
-    /// asked about anew if somebody still comes with one.
-    pub(crate) fn verified(&self, brought: &Brought) {
+    /// asked about anew if somebody still comes with one. One that is verified again lives beside
+    /// the newer one: while a secret is changed, both may be good.
+    pub(crate) fn verified(&self, brought: &Brought, passes: &Passes) {
         // Nearly always it is known, and then no other core's copy is disturbed.
         if brought.verified.load(Ordering::Relaxed)
             || brought.verified.swap(true, Ordering::Relaxed)
@@ -129,16 +132,30 @@ impl Clients {
         }
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.unverified.retain(|digest| digest != brought.digest.as_bytes());
-        entries.by_digest.retain(|_, other| {
-            let outdated = other.identity == brought.identity
+        let known = entries.displaced.iter().position(|digest| digest == brought.digest.as_bytes());
+        if let Some(known) = known {
+            entries.displaced.remove(known);
+            return;
+        }
+        let mut outdated = Vec::new();
+        entries.by_digest.retain(|digest, other| {
+            let goes = other.identity == brought.identity
                 && other.digest != brought.digest
                 && other.verified.load(Ordering::Relaxed);
-            if outdated && let Some(offered) = other.offered() {
-                let (broker, handle) = (self.broker.clone(), offered.handle.clone());
-                tokio::spawn(async move { broker.forget(&handle).await });
+            if goes {
+                outdated.push((*digest, other.offered().cloned()));
             }
-            !outdated
+            !goes
         });
+        entries.displaced.extend(outdated.iter().map(|(digest, _)| *digest));
+        let surplus = entries.displaced.len().saturating_sub(MOST_UNVERIFIED);
+        entries.displaced.drain(..surplus);
+        drop(entries);
+        for offered in outdated.into_iter().filter_map(|(_, offered)| offered) {
+            passes.forget(&offered.handle.name());
+            let broker = self.broker.clone();
+            tokio::spawn(async move { broker.forget(&offered.handle).await });
+        }
     }
 
     /// The broker forgot a credential that nobody used.

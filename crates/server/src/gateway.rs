@@ -33,6 +33,8 @@ pub struct Gateway {
     pub(crate) hosts: Hosts,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
     pub(crate) refusals_are_400: bool,
+    /// Where each vendor's API paths begin; none where one of them takes every path.
+    pub(crate) api_prefixes: Option<Vec<String>>,
     configured: Vec<Offered>,
     token_paths: Vec<String>,
     revoke_path: String,
@@ -72,8 +74,9 @@ impl Gateway {
         let mut token_paths: Vec<String> = vendors()
             .filter_map(|vendor| vendor.token_path.as_deref())
             .chain(["/oauth/token"])
-            .map(|path| format!("{}{path}", settings.login_path))
+            .flat_map(|path| [path.to_owned(), format!("{}{path}", settings.login_path)])
             .collect();
+        let api_prefixes = vendors().map(|vendor| vendor.api_prefix.clone()).collect();
         token_paths.sort_unstable();
         token_paths.dedup();
         let clients = open.map(|vendor| Clients::new(broker.clone(), vendor));
@@ -86,6 +89,7 @@ impl Gateway {
             hosts: Hosts::new(listen, &settings.hosts),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
             refusals_are_400,
+            api_prefixes,
             configured: offered.into_values().collect(),
             broker,
             settings,

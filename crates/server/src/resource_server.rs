@@ -73,6 +73,10 @@ impl Gateway {
         if is_ambiguous(path) {
             return Err(Refusal::invalid_request("the path could be read in more than one way"));
         }
+        let is_anyones = |prefixes: &Vec<String>| prefixes.iter().any(|own| path.starts_with(own));
+        if !self.api_prefixes.as_ref().is_none_or(is_anyones) {
+            return Err(Refusal::not_found());
+        }
         let access = self.access(&parts.headers)?;
         let vendor = access.vendor();
         let served = vendor.api_prefix.as_deref().is_none_or(|prefix| path.starts_with(prefix));

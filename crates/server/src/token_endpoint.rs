@@ -52,7 +52,7 @@ impl Gateway {
                 "client_credentials" if !request.has_assertion() => {
                     let (brought, offered) = clients.credential(&request, &self.passes).await;
                     let answer = self.hand_out(&offered, renew).await?;
-                    clients.verified(&brought);
+                    clients.verified(&brought, &self.passes);
                     Ok(answer)
                 }
                 "refresh_token" if !request.has_assertion() => {

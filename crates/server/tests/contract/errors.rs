@@ -202,6 +202,9 @@ async fn the_callers_own_mistakes_cost_no_token_request_twice() {
     assert_eq!(stage.token_requests(), 1, "a known refusal is told from memory");
 }
 
+/// Makes a request of the token held.
+type Made = Box<dyn Fn(&str) -> Ask + Send>;
+
 /// An authorization server that takes requests and says nothing: every path answers in time.
 #[tokio::test]
 async fn nothing_hangs() {
@@ -213,7 +216,7 @@ async fn nothing_hangs() {
             .json(&format!(r#"{{"access_token":"{token}"}}"#))
     };
     #[rustfmt::skip]
-    let cases: Vec<(&str, bool, Box<dyn Fn(&str) -> Ask + Send>)> = vec![
+    let cases: Vec<(&str, bool, Made)> = vec![
         // what is asked,     configured, request
         ("a login",            false, Box::new(move |_| Ask::token(("other", "s3cret-of-the-other"), grant))),
         ("a renewal",          false, Box::new(|_| Ask::login())),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bellwether_simulation::{Effect, Endpoint, Fault, Latency, Rotation};
 
-use crate::support::{Ask, Connection, Stage, Stopwatch, http};
+use crate::support::origin::answer;
+use crate::support::{Ask, Connection, Origin, Stage, Stopwatch, http};
 
 const GRANT: &str = "grant_type=client_credentials";
 
@@ -110,4 +111,44 @@ async fn a_401_of_a_callers_own_token_passes_through() {
     let reply = stage.ask(get()).await;
     assert_eq!((reply.status, reply.header("bellwether-error")), (401, None));
     assert_eq!(stage.token_requests(), 1);
+}
+
+/// Vendors let two secrets of a client overlap, so that they can be changed without a gap.
+#[tokio::test]
+async fn two_secrets_that_both_work_live_beside_each_other() {
+    let counter = std::sync::atomic::AtomicU64::new(0);
+    let server = Origin::start(move |_| {
+        let number = counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let body = format!(
+            r#"{{"access_token":"token-{number}","token_type":"bearer","expires_in":3600}}"#
+        );
+        answer("200 OK", "Content-Type: application/json\r\n", &body)
+    })
+    .await;
+    let url = server.url("/oauth/token");
+    let stage = Stage::open(|setting| setting.token_endpoint = Some(url)).await;
+    let login = |secret: &str| Ask::token(("app", secret), GRANT);
+    for _ in 0..10 {
+        for secret in ["of-yesterday", "of-today"] {
+            assert_eq!(stage.ask(login(secret)).await.status, 200);
+        }
+    }
+    // One each, and once more to see whether the older one is still good.
+    let requests = server.recorded().len();
+    assert!(requests <= 3, "{requests} token requests");
+}
+
+/// A credential that is gone leads nowhere: its callers log in again instead of waiting.
+#[tokio::test]
+async fn a_token_of_a_displaced_secret_is_no_pass() {
+    let stage = Stage::open(|_| {}).await;
+    let token = stage.token().await;
+    let get = || Ask::get("/api/x").bearer(&token);
+    assert_eq!(stage.ask(get()).await.status, 200);
+    stage.lab.with(|organisation, _| organisation.set_client_secret("app", "of-today"));
+    stage.ask(Ask::token(("app", "of-today"), GRANT)).await.token();
+    stage.clock.skip(Duration::from_secs(7200));
+    let watch = Stopwatch::start();
+    assert_eq!(stage.ask(get()).await.refusal(), (401, "invalid_token".to_owned(), true));
+    assert!(watch.elapsed() < Duration::from_secs(1));
 }

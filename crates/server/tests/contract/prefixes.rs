@@ -16,6 +16,7 @@ async fn login_and_api_have_prefixes_of_their_own() {
     .await;
     let post = |path: &str| Ask::new("POST", path).basic(CLIENT.0, CLIENT.1).form(GRANT);
     let token = stage.ask(post("/login/oauth/token")).await.token();
+    assert_eq!(stage.ask(post("/oauth/token")).await.token(), token, "and without");
     assert_eq!(stage.ask(Ask::get("/platform/api/v2/x?y=z").bearer(&token)).await.status, 200);
     assert_eq!(api.last().target(), "/api/v2/x?y=z");
     let form = format!("token={token}");

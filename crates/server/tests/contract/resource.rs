@@ -90,6 +90,9 @@ async fn with_a_preset_other_paths_are_404_and_without_one_they_are_the_apis() {
         for path in ["/", "/apix", "/other/api/", "/oauth/authorize", "/metrics", "/API/v2"] {
             let reply = stage.ask(Ask::get(path).bearer(&token)).await;
             assert_eq!(reply.status, status, "{path}: {reply:?}");
+            // Nobody needs to be known for that.
+            let stranger = stage.ask(Ask::get(path)).await;
+            assert_eq!(stranger.status, if genesys { 404 } else { 401 }, "{path}");
         }
         assert_eq!(stage.ask(Ask::get("/api/v2/x").bearer(&token)).await.status, 200);
     }
