@@ -94,6 +94,10 @@ impl Waiting {
             newcomers.retain(stays);
             self.waiters.append(&mut newcomers);
         }
+        if self.waiters.is_empty() {
+            // Most of the time nobody waits; what a crowd took up is given back.
+            self.waiters = Vec::new();
+        }
         if first_went {
             self.first_until = self.waiters.iter().map(|waiter| waiter.until).min();
         }
