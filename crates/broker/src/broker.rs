@@ -9,6 +9,7 @@ use bellwether_store::{Clock, Digest, Keyring, Store};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::command::Command;
+use crate::doors::Doors;
 use crate::flight::Surroundings;
 use crate::handle::Handle;
 use crate::news::News;
@@ -60,7 +61,9 @@ impl Broker {
         let surroundings = Arc::new(Surroundings { clock, store, keyring });
         let (commands, receiver) = mpsc::unbounded_channel();
         let (news, _) = broadcast::channel(NEWS_KEPT);
-        let scheduler = Scheduler::new(Arc::clone(&surroundings), receiver, news.clone(), seed);
+        let doors = Doors::new(commands.downgrade());
+        let scheduler =
+            Scheduler::new(Arc::clone(&surroundings), receiver, doors, news.clone(), seed);
         tokio::spawn(scheduler.run());
         Self { surroundings, commands, news, next_id: Arc::new(AtomicU64::new(0)) }
     }
@@ -136,6 +139,10 @@ impl Broker {
     /// The same for a held token, which remembers it.
     pub fn token_digest<'a>(&self, token: &'a Token) -> &'a Digest {
         token.digest(|access_token| self.access_digest(access_token))
+    }
+
+    pub(crate) fn commands(&self) -> &mpsc::UnboundedSender<Command> {
+        &self.commands
     }
 
     pub(crate) fn surroundings(&self) -> &Arc<Surroundings> {

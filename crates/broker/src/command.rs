@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bellwether_lifecycle::{Need, Timestamp};
+use bellwether_lifecycle::{Need, Settled, Ticket, Timestamp};
 use tokio::sync::oneshot;
 
+use crate::doors::{DoorId, Visit};
 use crate::error::NoToken;
-use crate::settings::CredentialSettings;
+use crate::settings::{AuthorizationServer, CredentialSettings};
 use crate::shared::{CredentialId, Shared};
 use crate::token::Token;
 
@@ -15,11 +16,38 @@ pub(crate) type Answer = Result<Option<Arc<Token>>, NoToken>;
 
 #[derive(Debug)]
 pub(crate) enum Command {
-    Add { shared: Arc<Shared>, restored: Vec<Token>, attempts: Vec<u64> },
+    Add {
+        shared: Arc<Shared>,
+        restored: Vec<Token>,
+        attempts: Vec<u64>,
+    },
     Remove(CredentialId),
-    Replace { id: CredentialId, settings: Arc<CredentialSettings> },
-    Ask { id: CredentialId, ask: Ask, until: Timestamp, reply: oneshot::Sender<Answer> },
-    Tell { id: CredentialId, tell: Tell },
+    Replace {
+        id: CredentialId,
+        settings: Arc<CredentialSettings>,
+    },
+    Ask {
+        id: CredentialId,
+        ask: Ask,
+        until: Timestamp,
+        reply: oneshot::Sender<Answer>,
+    },
+    Tell {
+        id: CredentialId,
+        tell: Tell,
+    },
+    /// Somebody comes for one token request; without a name if its secret is not proven.
+    Visit {
+        server: Arc<AuthorizationServer>,
+        client: Option<String>,
+        reply: oneshot::Sender<Visit>,
+    },
+    /// And has made it, or not.
+    Leave {
+        door: Arc<DoorId>,
+        ticket: Ticket,
+        settled: Settled,
+    },
     Stop(oneshot::Sender<()>),
 }
 

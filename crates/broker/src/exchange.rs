@@ -4,22 +4,27 @@
 //! Callers that share one do not know of each other. So the first presentation is sent on; whoever
 //! presents the same token, at the same time or for a while after, gets the pair it gave, or the
 //! newest of its family. What is spent is remembered and never sent again.
+//!
+//! What has to be sent on goes through the same door as renewals: an outage or a vendor's limit on
+//! logins is met once, whoever asks.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bellwether_lifecycle::Timestamp;
+use bellwether_lifecycle::{Settled, Timestamp};
 use bellwether_oauth::{
     Client, Details, Grant, Remedy, Scope, Secret, TokenError, TokenRequest, TokenResponse, read,
 };
 use bellwether_store::{Acquired, Fence, Key, Row, Saved, Stamp, StoreError};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::broker::Broker;
+use crate::command::Command;
+use crate::doors::Visit;
 use crate::error::RenewalError;
 use crate::flight::Surroundings;
 use crate::handle::PATIENCE;
@@ -27,14 +32,26 @@ use crate::settings::{AuthorizationServer, Identity};
 use crate::transport::{Outgoing, TransportError};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
+/// Shorter than a caller's patience, so that it is told why.
+const LONGEST_WAIT_AT_THE_DOOR: Duration = Duration::from_secs(13);
 /// A family longer than this within the replay time is not followed to its end.
 const LONGEST_FAMILY: usize = 1000;
 
 /// Exchanges refresh tokens that callers present.
 #[derive(Debug)]
 pub struct Exchange {
-    surroundings: Arc<Surroundings>,
+    way: Arc<Way>,
     under_way: Arc<Mutex<HashMap<String, watch::Receiver<Ended>>>>,
+}
+
+/// The way to an authorization server, and who is known there.
+#[derive(Debug)]
+struct Way {
+    surroundings: Arc<Surroundings>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// Digests of clients with their secrets that an authorization server has confirmed. Others
+    /// share a door of their own, and so delay nobody here.
+    verified: Mutex<HashSet<String>>,
 }
 
 type Ended = Option<Result<Arc<Pair>, ExchangeError>>;
@@ -112,8 +129,12 @@ struct StoredPair {
 impl Exchange {
     /// Over a broker's store and clock.
     pub fn new(broker: &Broker) -> Self {
-        let surroundings = Arc::clone(broker.surroundings());
-        Self { surroundings, under_way: Arc::default() }
+        let way = Way {
+            surroundings: Arc::clone(broker.surroundings()),
+            commands: broker.commands().clone(),
+            verified: Mutex::default(),
+        };
+        Self { way: Arc::new(way), under_way: Arc::default() }
     }
 
     /// The pair for a presented refresh token, from one request upstream at most.
@@ -121,12 +142,10 @@ impl Exchange {
     /// # Errors
     /// Why there is none; the same for all who present the token at the same time.
     pub async fn refresh(&self, presented: Presented) -> Result<Arc<Pair>, ExchangeError> {
-        let secret = presented.secret_digest(&self.surroundings);
-        let together = format!(
-            "{}{}{secret}",
-            presented.key(&self.surroundings),
-            presented.identity(&self.surroundings)
-        );
+        let surroundings = &self.way.surroundings;
+        let secret = presented.secret_digest(surroundings);
+        let together =
+            format!("{}{}{secret}", presented.key(surroundings), presented.identity(surroundings));
         let mut ended = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             match under_way.get(&together) {
@@ -134,11 +153,11 @@ impl Exchange {
                 None => {
                     let (sender, receiver) = watch::channel(None);
                     under_way.insert(together.clone(), receiver.clone());
-                    let surroundings = Arc::clone(&self.surroundings);
+                    let way = Arc::clone(&self.way);
                     let entry = UnderWay { all: Arc::clone(&self.under_way), name: together };
                     // In a task of its own: whoever asked may go away, the exchange goes on.
                     tokio::spawn(async move {
-                        let result = presented.exchange(&surroundings).await;
+                        let result = presented.exchange(&way).await;
                         drop(entry);
                         sender.send_replace(Some(result));
                     });
@@ -146,11 +165,18 @@ impl Exchange {
                 }
             }
         };
-        let result = match ended.wait_for(Option::is_some).await {
-            Ok(ended) => ended.clone(),
-            Err(_) => None,
-        };
-        result.unwrap_or_else(|| Err(RenewalError::Defect.into()))
+        match timeout(PATIENCE, ended.wait_for(Option::is_some)).await {
+            Ok(Ok(ended)) => ended.clone().unwrap_or_else(|| Err(RenewalError::Defect.into())),
+            Ok(Err(_)) => Err(RenewalError::Defect.into()),
+            // It goes on; whoever presents the token again finds what it gave.
+            Err(_) => Err(ExchangeError::Busy),
+        }
+    }
+}
+
+impl Way {
+    fn verified(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,22 +238,56 @@ impl Presented {
         surroundings.keyring.digest("client secret", secret.as_bytes()).to_hex()
     }
 
-    async fn exchange(&self, surroundings: &Arc<Surroundings>) -> Result<Arc<Pair>, ExchangeError> {
+    fn client_digest(&self, surroundings: &Surroundings) -> String {
+        let parts = Identity {
+            token_endpoint: self.authorization_server.token_endpoint.as_str(),
+            client: &self.client.id,
+            grant: "",
+            scope: &self.secret_digest(surroundings),
+            parameters: &[],
+        };
+        surroundings.keyring.digest("verified client", &parts.to_bytes()).to_hex()
+    }
+
+    async fn exchange(&self, way: &Arc<Way>) -> Result<Arc<Pair>, ExchangeError> {
+        let surroundings = &way.surroundings;
         let key = self.key(surroundings);
+        if let (_, Some(pair)) = self.known(surroundings, &key).await? {
+            return Ok(Arc::new(pair));
+        }
+        let visit = self.enter(way).await?;
         let fence = timeout(PATIENCE, self.lease(surroundings, &key))
             .await
             .map_err(|_| ExchangeError::Busy)??;
         // In a task of its own: should it panic, the lease is given back all the same.
         let exchanging = tokio::spawn({
             let (presented, key) = (self.clone(), key.clone());
-            let surroundings = Arc::clone(surroundings);
-            async move { presented.with_lease(&surroundings, &key, fence).await }
+            let way = Arc::clone(way);
+            async move { presented.with_lease(&way, &key, fence, visit).await }
         });
         let result = exchanging.await.unwrap_or_else(|_| Err(RenewalError::Defect.into()));
         if let Err(error) = surroundings.store.release(&key, fence).await {
             tracing::debug!(%error, "the lease stays until it runs out");
         }
         result.map(Arc::new)
+    }
+
+    /// Waits at the door of the authorization server.
+    async fn enter(&self, way: &Way) -> Result<Visit, ExchangeError> {
+        let unreachable = |why: &str| RenewalError::Unreachable(why.to_owned()).into();
+        let server = Arc::clone(&self.authorization_server);
+        let (reply, admitted) = oneshot::channel();
+        let is_verified = way.verified().contains(&self.client_digest(&way.surroundings));
+        let client = is_verified.then(|| self.client.id.clone());
+        let command = Command::Visit { server, client, reply };
+        if way.commands.send(command).is_err() {
+            return Err(unreachable("the broker has stopped"));
+        }
+        match timeout(LONGEST_WAIT_AT_THE_DOOR, admitted).await {
+            Ok(Ok(visit)) => Ok(visit),
+            Ok(Err(_)) => Err(unreachable("the broker has stopped")),
+            Err(_) => Err(unreachable("too many requests wait for it, or it fails just now")),
+        }
     }
 
     async fn lease(&self, surroundings: &Surroundings, key: &Key) -> Result<Fence, StoreError> {
@@ -241,40 +301,65 @@ impl Presented {
 
     async fn with_lease(
         &self,
-        surroundings: &Surroundings,
+        way: &Way,
         key: &Key,
         fence: Fence,
+        mut visit: Visit,
     ) -> Result<Pair, ExchangeError> {
+        let surroundings = &way.surroundings;
+        let (generation, known) = self.known(surroundings, key).await?;
+        if let Some(pair) = known {
+            return Ok(pair);
+        }
+        let result = self.send(surroundings, key, fence, generation).await;
+        visit.settle(match &result {
+            Ok(_) => {
+                way.verified().insert(self.client_digest(surroundings));
+                Settled::Answered
+            }
+            Err(error) => {
+                let failure = error.failure(true);
+                let retry_after = failure.retry_after;
+                let is_passing = failure.cause.is_passing();
+                if is_passing { Settled::Faulted { retry_after } } else { Settled::Answered }
+            }
+        });
+        Ok(result?)
+    }
+
+    /// What is known of it without asking the server: its row's generation, and the pair to give.
+    async fn known(
+        &self,
+        surroundings: &Surroundings,
+        key: &Key,
+    ) -> Result<(u64, Option<Pair>), ExchangeError> {
         let clock = &*surroundings.clock;
-        let row = surroundings.store.load(key).await?;
-        let generation = row.as_ref().map_or(0, |row| row.generation);
-        if let Some(before) =
-            row.as_ref().map(|row| Exchanged::open(surroundings, key, row)).transpose()?
-        {
-            if before.secret != self.secret_digest(surroundings) {
-                return Err(ExchangeError::OtherSecret);
+        let Some(row) = surroundings.store.load(key).await? else { return Ok((0, None)) };
+        let before = Exchanged::open(surroundings, key, &row)?;
+        if before.secret != self.secret_digest(surroundings) {
+            return Err(ExchangeError::OtherSecret);
+        }
+        if before.refused {
+            return Err(RenewalError::KnownRefused.into());
+        }
+        if let (Some(pair), Some(at)) = (&before.pair, before.at) {
+            let recent = clock.now() < at.resolve(clock) + self.replay;
+            let same = before.identity == self.identity(surroundings);
+            let rotated = pair.refresh_token != self.refresh_token.expose();
+            if rotated && !(recent && same) {
+                tracing::warn!(client = %self.client.id, "a spent refresh token was presented");
+                return Err(ExchangeError::Spent);
             }
-            if before.refused {
-                return Err(RenewalError::KnownRefused.into());
+            if rotated {
+                let newest = self.newest(surroundings, pair).await?;
+                return Ok((row.generation, Some(newest)));
             }
-            if let (Some(pair), Some(at)) = (&before.pair, before.at) {
-                let recent = clock.now() < at.resolve(clock) + self.replay;
-                let same = before.identity == self.identity(surroundings);
-                let rotated = pair.refresh_token != self.refresh_token.expose();
-                if rotated && !(recent && same) {
-                    tracing::warn!(client = %self.client.id, "a spent refresh token was presented");
-                    return Err(ExchangeError::Spent);
-                }
-                if rotated {
-                    return self.newest(surroundings, pair).await;
-                }
-                let pair = pair.resolve(clock);
-                if same && recent && pair.is_worth_giving(clock.now()) {
-                    return Ok(pair);
-                }
+            let pair = pair.resolve(clock);
+            if same && recent && pair.is_worth_giving(clock.now()) {
+                return Ok((row.generation, Some(pair)));
             }
         }
-        self.send(surroundings, key, fence, generation).await
+        Ok((row.generation, None))
     }
 
     /// The newest pair of the family that `pair` began.
@@ -304,7 +389,7 @@ impl Presented {
         key: &Key,
         fence: Fence,
         generation: u64,
-    ) -> Result<Pair, ExchangeError> {
+    ) -> Result<Pair, RenewalError> {
         let clock = &*surroundings.clock;
         let request = TokenRequest {
             grant: Grant::RefreshToken(self.refresh_token.clone()),
@@ -345,7 +430,7 @@ impl Presented {
                     note.refused = true;
                     note.save(surroundings, key, fence, generation + 1).await;
                 }
-                Err(RenewalError::Refused(error).into())
+                Err(RenewalError::Refused(error))
             }
         }
     }

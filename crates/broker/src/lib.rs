@@ -14,6 +14,7 @@
 
 mod broker;
 mod command;
+mod doors;
 mod error;
 mod exchange;
 mod flight;

@@ -5,24 +5,24 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_lifecycle::{
-    Action, Admission, Allowance, Backoff, Chance, Demand, Event, Lifecycle, Policy, Settled,
-    State, Ticket, Timestamp, Verdict, WaiterId,
+    Action, Chance, Demand, Event, Lifecycle, Policy, Settled, State, Ticket, Timestamp, Verdict,
+    WaiterId,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::command::{Answer, Ask, Command, Tell};
+use crate::doors::{DoorId, Doors};
 use crate::error::{NoToken, RenewalError};
 use crate::flight::{Flight, Landed, Outcome, Surroundings};
 use crate::news::News;
 use crate::restore;
-use crate::settings::{AuthorizationServer, CredentialSettings};
+use crate::settings::CredentialSettings;
 use crate::shared::{Counters, CredentialId, Shared};
 use crate::token::Token;
 
@@ -31,9 +31,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 /// How often credentials that nobody uses are looked for.
 const SWEEP: Duration = Duration::from_secs(600);
 
-/// For all secrets that an authorization server has yet to confirm.
-const UNVERIFIED: Allowance = Allowance { per_second: 5.0, burst: 50 };
-
 pub(crate) struct Scheduler {
     surroundings: Arc<Surroundings>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -41,24 +38,14 @@ pub(crate) struct Scheduler {
     /// Boxed, since a tree's leaves are half empty.
     credentials: BTreeMap<CredentialId, Box<Entry>>,
     policies: Vec<Arc<Policy>>,
-    doors: HashMap<Arc<DoorId>, Admission>,
-    /// Makes numbers of client identifiers for the doors, without keeping them.
-    client_numbers: RandomState,
+    doors: Doors,
     timers: BinaryHeap<Reverse<(Timestamp, Wake)>>,
     flights: JoinSet<Landed>,
     in_flight: HashMap<tokio::task::Id, Passenger>,
     queued: BTreeMap<Ticket, Passenger>,
-    next_ticket: u64,
     next_waiter: u64,
     next_sweep: Timestamp,
     chance: fastrand::Rng,
-}
-
-/// A door before an authorization server; unproven secrets have one of their own.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct DoorId {
-    token_endpoint: String,
-    unverified: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +84,7 @@ impl Scheduler {
     pub(crate) fn new(
         surroundings: Arc<Surroundings>,
         commands: mpsc::UnboundedReceiver<Command>,
+        doors: Doors,
         news: broadcast::Sender<News>,
         seed: u64,
     ) -> Self {
@@ -107,13 +95,11 @@ impl Scheduler {
             news,
             credentials: BTreeMap::new(),
             policies: Vec::new(),
-            doors: HashMap::new(),
-            client_numbers: RandomState::new(),
+            doors,
             timers: BinaryHeap::new(),
             flights: JoinSet::new(),
             in_flight: HashMap::new(),
             queued: BTreeMap::new(),
-            next_ticket: 0,
             next_waiter: 0,
             next_sweep,
             chance: fastrand::Rng::with_seed(seed),
@@ -214,6 +200,12 @@ impl Scheduler {
                 Tell::Renew => self.handle(id, Event::Renew),
                 Tell::Reconfigured => self.handle(id, Event::Reconfigured),
             },
+            Command::Visit { server, client, reply } => {
+                let now = self.surroundings.clock.now();
+                let door = self.doors.visit(&server, client.as_deref(), now, reply);
+                self.admit(&door);
+            }
+            Command::Leave { door, ticket, settled } => self.leave(&door, ticket, settled),
             // `run` takes it before it comes here.
             Command::Stop(_) => {}
         }
@@ -262,9 +254,7 @@ impl Scheduler {
         let queued: Vec<Passenger> = queued.cloned().collect();
         for passenger in queued {
             self.queued.remove(&passenger.ticket);
-            if let Some(door) = self.doors.get_mut(&passenger.door) {
-                door.withdraw(passenger.ticket);
-            }
+            self.doors.withdraw(&passenger.door, passenger.ticket);
         }
     }
 
@@ -374,38 +364,16 @@ impl Scheduler {
     fn queue(&mut self, id: CredentialId, member: u16, urgency: Timestamp) {
         let Some(entry) = self.credentials.get(&id) else { return };
         let settings = entry.shared.settings.load();
-        let server: &AuthorizationServer = &settings.authorization_server;
-        let token_endpoint = server.token_endpoint.to_string();
-        let door = DoorId { token_endpoint, unverified: entry.unverified };
-        self.next_ticket += 1;
-        let ticket = Ticket(self.next_ticket);
-        // Unproven clients share one small allowance, whatever names they come with.
-        let (client, allowance) = if entry.unverified {
-            (u64::MAX, UNVERIFIED)
-        } else {
-            (self.client_numbers.hash_one(&settings.client.id), server.allowance)
-        };
-        let door = match self.doors.get_key_value(&door) {
-            Some((known, _)) => Arc::clone(known),
-            None => {
-                let door = Arc::new(door);
-                let admission = Admission::new(allowance, Backoff::PASSING);
-                self.doors.insert(Arc::clone(&door), admission);
-                door
-            }
-        };
+        let client = (!entry.unverified).then_some(settings.client.id.as_str());
+        let (door, ticket) = self.doors.want(&settings.authorization_server, client, urgency);
         let passenger = Passenger { ticket, door: Arc::clone(&door), credential: id, member };
         self.queued.insert(ticket, passenger);
-        if let Some(admission) = self.doors.get_mut(&door) {
-            admission.want(ticket, client, urgency);
-        }
         self.admit(&door);
     }
 
     fn admit(&mut self, door: &Arc<DoorId>) {
         let now = self.surroundings.clock.now();
-        let Some(admission) = self.doors.get_mut(door) else { return };
-        let (admitted, wake) = admission.admit(now);
+        let (admitted, wake) = self.doors.admit(door, now);
         if let Some(at) = wake {
             self.timers.push(Reverse((at, Wake::Door(Arc::clone(door)))));
         }
@@ -460,11 +428,13 @@ impl Scheduler {
     }
 
     fn settle(&mut self, passenger: &Passenger, settled: Settled) {
+        self.leave(&passenger.door, passenger.ticket, settled);
+    }
+
+    fn leave(&mut self, door: &Arc<DoorId>, ticket: Ticket, settled: Settled) {
         let now = self.surroundings.clock.now();
-        if let Some(door) = self.doors.get_mut(&passenger.door) {
-            door.settle(now, passenger.ticket, settled, &mut Spread(&mut self.chance));
-        }
-        self.admit(&passenger.door);
+        self.doors.settle(now, door, ticket, settled, &mut Spread(&mut self.chance));
+        self.admit(door);
     }
 
     fn report(&mut self, passenger: &Passenger, landed: Landed) {
@@ -507,6 +477,10 @@ impl Scheduler {
 impl Entry {
     fn answer(&mut self, waiter: WaiterId, verdict: Verdict) {
         let Some(reply) = self.waiters.remove(&waiter) else { return };
+        if self.waiters.is_empty() {
+            // An emptied tree keeps a leaf.
+            self.waiters = BTreeMap::new();
+        }
         let answer = match verdict {
             Verdict::Serve { member } => match self.shared.slot(member) {
                 Some(token) => Ok(Some(token)),

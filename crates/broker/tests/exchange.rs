@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bellwether_broker::oauth::{Client, ClientAuthentication, Scope, Secret, TokenError};
 use bellwether_broker::{Exchange, ExchangeError, Pair, Presented, RenewalError};
-use bellwether_simulation::{Effect, Latency, Profile, Reuse, Rotation};
+use bellwether_simulation::{Effect, Latency, LoginLimit, Profile, Refusal, Reuse, Rotation};
 use support::{CLIENT, World, client, distinct, millis, secs};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -127,7 +127,7 @@ async fn who_comes_late_gets_the_newest_of_the_family() {
     let fourth = story.pair(&third.refresh_token).await;
     assert_eq!(story.upstream(), (3, 1));
     for old in [&first, &second.refresh_token, &third.refresh_token] {
-        assert_eq!(texts(&*story.pair(old).await), texts(&fourth));
+        assert_eq!(texts(&story.pair(old).await), texts(&fourth));
     }
     assert_eq!(story.upstream(), (3, 1));
     assert_eq!(story.world.totals().status_401, 0);
@@ -152,7 +152,7 @@ async fn another_secret_is_refused_whenever_it_comes() {
     assert!(is_refused(&refused));
     let error = refused.expect_err("refused").token_error().expect("in the RFC's terms");
     assert_eq!((error.kind(), error.status()), ("invalid_client", 401));
-    assert_eq!(texts(&*story.pair(&first).await), texts(&pair));
+    assert_eq!(texts(&story.pair(&first).await), texts(&pair));
     assert_eq!(story.upstream(), (1, 1));
 }
 
@@ -238,7 +238,7 @@ async fn where_nothing_rotates_a_token_serves_for_ever_and_is_sent_once_in_a_whi
     let pair = pairs[0].as_ref().expect("a pair");
     assert_eq!(pair.refresh_token, first);
     sleep(secs(300)).await;
-    assert_eq!(texts(&*story.pair(&first).await), texts(pair));
+    assert_eq!(texts(&story.pair(&first).await), texts(pair));
     assert_eq!(story.upstream().0, 1);
     for round in 2..5 {
         sleep(secs(3600)).await;
@@ -265,4 +265,116 @@ async fn an_exchange_outlives_who_asked_for_it_and_a_panic_lets_go() {
     let asked_at = story.world.now();
     story.pair(&second).await;
     assert!(story.world.now().since(asked_at) < secs(1), "nothing is held by the dead");
+}
+
+/// Callers who retry do not know of each other; the server meets them as it meets renewals.
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_retries_in_an_outage_is_a_handful_of_requests() {
+    for (callers_have_one_token, latency) in
+        [(true, millis(50)), (true, millis(2)), (false, millis(50)), (false, millis(2))]
+    {
+        let token_latency = Latency { least: latency, most: latency };
+        let story = Story::over(Profile { token_latency, rotation: Rotation::None, ..strict() });
+        // Its secret is known to be right.
+        story.pair(&story.issued()).await;
+        sleep(secs(60)).await;
+        let shared = story.issued();
+        let start = story.world.now();
+        story.world.fail(secs(2), Effect::status(500));
+        let mut callers = JoinSet::new();
+        for number in 0..100 {
+            let own = if callers_have_one_token { shared.clone() } else { story.issued() };
+            let (exchange, presented) = (Arc::clone(&story.exchange), story.presented(&own));
+            callers.spawn(async move {
+                while exchange.refresh(presented.clone()).await.is_err() {
+                    sleep(millis(50 + number * 37 % 101)).await;
+                }
+            });
+        }
+        callers.join_all().await;
+        let arrivals = story.world.arrivals(start);
+        let in_vain = arrivals.iter().filter(|at| **at < secs(2)).count();
+        // All who have a token of their own were there when it began, as far as the client's
+        // allowance goes; then one probe goes at a time.
+        let most = if callers_have_one_token { 5 } else { 16 + 5 };
+        let which = format!("one token for all: {callers_have_one_token}, {latency:?}");
+        assert!(in_vain <= most, "{which}: {in_vain} in vain");
+        let served = if callers_have_one_token { 1 } else { 100 };
+        assert_eq!(arrivals.len() - in_vain, served, "{which}");
+    }
+}
+
+/// A client has so many token requests a second, whoever makes them.
+#[tokio::test(start_paused = true)]
+async fn many_tokens_of_one_client_keep_to_its_allowance() {
+    let login_limit =
+        Some(LoginLimit { count: 10, per: secs(1), burst: 20, refusal: Refusal::InvalidRequest });
+    let story = Story::over(Profile { login_limit, rotation: Rotation::None, ..strict() });
+    story.pair(&story.issued()).await;
+    sleep(secs(60)).await;
+    let mut callers = JoinSet::new();
+    for _ in 0..80 {
+        let (exchange, presented) = (Arc::clone(&story.exchange), story.presented(&story.issued()));
+        callers.spawn(async move { exchange.refresh(presented).await.map(|_| ()) });
+    }
+    let answers = callers.join_all().await;
+    assert!(answers.iter().all(Result::is_ok), "80 at 8 a second are served within 14 s");
+    assert_eq!(story.world.totals().throttled_logins, 0);
+}
+
+/// Whoever tries secrets has a small allowance, and spends nothing of the others'.
+#[tokio::test(start_paused = true)]
+async fn a_crowd_of_wrong_secrets_delays_nobody() {
+    let story = Story::over(strict());
+    story.pair(&story.issued()).await;
+    let start = story.world.now();
+    let mut guessers = JoinSet::new();
+    for number in 0..500 {
+        let guess = client(&format!("guess {number}"));
+        let presented = Presented { client: guess, ..story.presented(&story.issued()) };
+        let exchange = Arc::clone(&story.exchange);
+        guessers.spawn(async move { exchange.refresh(presented).await.is_err() });
+    }
+    sleep(millis(1)).await;
+    let asked_at = story.world.now();
+    story.pair(&story.issued()).await;
+    assert_eq!(story.world.now().since(asked_at), millis(50));
+    assert!(guessers.join_all().await.into_iter().all(|refused| refused));
+    let requests = story.world.arrivals(start).len();
+    assert!(requests <= 50 + 5 * 14 + 2, "{requests}");
+}
+
+/// What is known needs no server.
+#[tokio::test(start_paused = true)]
+async fn a_replay_is_answered_at_once_while_the_server_is_down() {
+    let story = Story::over(strict());
+    let (first, other) = (story.issued(), story.issued());
+    let pair = story.pair(&first).await;
+    story.world.fail(secs(60), Effect::status(500));
+    let failing = story.refresh(&other).await;
+    assert!(failing.is_err());
+    let asked_at = story.world.now();
+    assert_eq!(texts(&story.pair(&first).await), texts(&pair));
+    assert_eq!(story.world.now(), asked_at);
+}
+
+/// Several replicas on one store: the first to come exchanges it for all.
+#[tokio::test(start_paused = true)]
+async fn eight_brokers_on_one_store_make_one_request() {
+    let story = Story::over(strict());
+    let first = story.issued();
+    let mut callers = JoinSet::new();
+    let mut brokers = Vec::new();
+    for seed in 0..8 {
+        let broker = story.world.another_broker(seed);
+        let exchange = Arc::new(Exchange::new(&broker));
+        brokers.push(broker);
+        for _ in 0..20 {
+            let (exchange, presented) = (Arc::clone(&exchange), story.presented(&first));
+            callers
+                .spawn(async move { texts(&exchange.refresh(presented).await.expect("a pair")) });
+        }
+    }
+    assert_eq!(distinct(callers.join_all().await), 1);
+    assert_eq!(story.upstream(), (1, 1));
 }
