@@ -78,7 +78,7 @@ impl Story {
     }
 }
 
-fn texts(pair: &Pair) -> (String, String) {
+fn texts(pair: &Arc<Pair>) -> (String, String) {
     (pair.access_token.expose().to_owned(), pair.refresh_token.expose().to_owned())
 }
 
