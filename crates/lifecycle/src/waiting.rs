@@ -43,32 +43,56 @@ pub(crate) enum Whom {
     Newcomers,
 }
 
+/// Those who wait; most of the time nobody does, and then there is nothing to keep.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting(Option<Box<Crowd>>);
+
+impl Waiting {
+    pub(crate) fn push(&mut self, waiter: Waiter) {
+        self.0.get_or_insert_default().push(waiter);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |crowd| crowd.waiters.len())
+    }
+
+    /// When the first of them must be answered.
+    pub(crate) fn first_until(&self) -> Option<Timestamp> {
+        self.0.as_ref()?.first_until
+    }
+
+    /// Answers those whom `verdict` has an answer for, in the order they came.
+    pub(crate) fn answer(
+        &mut self,
+        whom: Whom,
+        actions: &mut Vec<Action>,
+        verdict: impl Fn(&Waiter) -> Option<Verdict>,
+    ) {
+        if let Some(crowd) = &mut self.0 {
+            crowd.answer(whom, actions, verdict);
+            if crowd.waiters.is_empty() {
+                self.0 = None;
+            }
+        }
+    }
+}
+
 /// A crowd that comes one by one is looked at one by one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Waiting {
+struct Crowd {
     waiters: Vec<Waiter>,
     newcomers: usize,
     first_until: Option<Timestamp>,
 }
 
-impl Waiting {
-    pub(crate) fn push(&mut self, waiter: Waiter) {
+impl Crowd {
+    fn push(&mut self, waiter: Waiter) {
         self.first_until = Some(self.first_until.map_or(waiter.until, |at| at.min(waiter.until)));
         self.waiters.push(waiter);
         self.newcomers += 1;
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.waiters.len()
-    }
-
-    /// When the first of them must be answered.
-    pub(crate) fn first_until(&self) -> Option<Timestamp> {
-        self.first_until
-    }
-
-    /// Answers those whom `verdict` has an answer for, in the order they came.
-    pub(crate) fn answer(
+    fn answer(
         &mut self,
         whom: Whom,
         actions: &mut Vec<Action>,
@@ -93,10 +117,6 @@ impl Waiting {
             let mut newcomers = self.waiters.split_off(from);
             newcomers.retain(stays);
             self.waiters.append(&mut newcomers);
-        }
-        if self.waiters.is_empty() {
-            // Most of the time nobody waits; what a crowd took up is given back.
-            self.waiters = Vec::new();
         }
         if first_went {
             self.first_until = self.waiters.iter().map(|waiter| waiter.until).min();
