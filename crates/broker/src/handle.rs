@@ -252,7 +252,7 @@ impl Handle {
 
     /// Its state, and why.
     pub fn status(&self) -> Status {
-        **self.shared.status.load()
+        self.shared.status()
     }
 
     /// What the latest failed renewal met; `None` once one succeeds.

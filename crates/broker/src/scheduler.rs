@@ -499,10 +499,9 @@ impl Entry {
         let status = self.lifecycle.status();
         let changed = status.state != self.state;
         self.state = status.state;
-        if **self.shared.status.load() == status {
+        if !self.shared.set_status(status) {
             return;
         }
-        self.shared.status.store(Arc::new(status));
         let name = self.shared.settings.load().name.clone();
         if changed {
             tracing::info!(credential = %name, state = %status.state, "state");

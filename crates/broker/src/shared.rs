@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     used: AtomicBool,
     generation: AtomicU64,
     turn: AtomicU32,
-    pub(crate) status: ArcSwap<Status>,
+    status: Mutex<Status>,
     pub(crate) last_error: ArcSwapOption<RenewalError>,
     checking: OnceLock<Box<tokio::sync::Mutex<()>>>,
     pub(crate) counters: Counters,
@@ -77,7 +77,7 @@ impl Shared {
             used: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             turn: AtomicU32::new(0),
-            status: ArcSwap::from_pointee(status),
+            status: Mutex::new(status),
             last_error: ArcSwapOption::empty(),
             checking: OnceLock::new(),
             counters: Counters::default(),
@@ -134,6 +134,16 @@ impl Shared {
                 budget.publish(member, None);
             }
         });
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called by the scheduler alone; true if that is news.
+    pub(crate) fn set_status(&self, status: Status) -> bool {
+        let mut known = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *known, status) != status
     }
 
     pub(crate) fn note_used(&self) {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// Two requests that mean the same scope are equal, whatever order they name it in. The empty
 /// scope is the default and means that none was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope(String);
+pub struct Scope(Box<str>);
 
 /// A scope holds a character that RFC 6749 §3.3 does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Scope {
         }
         tokens.sort_unstable();
         tokens.dedup();
-        Ok(Self(tokens.join(" ")))
+        Ok(Self(tokens.join(" ").into()))
     }
 
     /// The canonical spelling, as it is sent.
