@@ -1,6 +1,7 @@
 //! The admin listener: what operators, probes and scrapers see. Never a token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bellwether_broker::lifecycle::{Held, State, Timestamp, UnixTime};
 use bellwether_broker::oauth::Secret;
@@ -13,6 +14,7 @@ use hyper::body::{Frame, Incoming};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal, json, streamed, text, without_body};
 use crate::dashboard;
@@ -21,6 +23,9 @@ use crate::host::Hosts;
 use crate::metrics;
 use crate::rest::is_json;
 use crate::settings::AdminSettings;
+
+/// An operator sends an empty object.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What operators talk to.
 #[derive(Debug)]
@@ -162,7 +167,8 @@ impl Admin {
         if !is_json(request.headers()) {
             return Err(Refusal::invalid_request("the body must be application/json"));
         }
-        let body = Limited::new(request.into_body(), 1024).collect().await;
+        let body = timeout(BODY_TIMEOUT, Limited::new(request.into_body(), 1024).collect()).await;
+        let body = body.map_err(|_| Refusal::too_slow())?;
         let body = body.map_err(|_| Refusal::invalid_request("the body is larger than 1 KiB"))?;
         let _: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(&body.to_bytes())

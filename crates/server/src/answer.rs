@@ -134,6 +134,12 @@ impl Refusal {
         refusal
     }
 
+    /// The caller did not come to an end.
+    pub(crate) fn too_slow() -> Self {
+        let description = "the body did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", description)
+    }
+
     /// Waits to be tried again.
     pub(crate) fn unavailable(
         status: StatusCode,

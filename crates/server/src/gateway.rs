@@ -9,6 +9,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal};
 use crate::callers::{Callers, Offered};
@@ -85,7 +86,7 @@ impl Gateway {
         }
         Self {
             exchange: Exchange::new(&broker),
-            upstream: Upstream::new(),
+            upstream: Upstream::new(settings.answer_timeout),
             hosts: Hosts::new(listen, &settings.hosts),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
             refusals_are_400,
@@ -162,9 +163,11 @@ impl Gateway {
             answer.headers_mut().insert(http::header::ALLOW, allowed);
             return answer;
         }
-        let body = match Limited::new(body, MAX_FORM).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => {
+        let collected = Limited::new(body, MAX_FORM).collect();
+        let body = match timeout(self.settings.body_timeout, collected).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Err(_) => return Refusal::too_slow().into(),
+            Ok(Err(_)) => {
                 return Refusal::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "invalid_request",

@@ -13,6 +13,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal, streamed};
 use crate::callers::Offered;
@@ -126,8 +127,11 @@ impl Gateway {
         for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, EXPECT, HOST, CREDENTIAL] {
             headers.remove(name);
         }
-        let body = Kept::of(body, self.settings.replay_body).await;
-        let body = body.map_err(|_| Refusal::invalid_request("the request body broke off"))?;
+        let kept = Kept::of(body, self.settings.replay_body);
+        let body = timeout(self.settings.body_timeout, kept)
+            .await
+            .map_err(|_| Refusal::too_slow())?
+            .map_err(|_| Refusal::invalid_request("the request body broke off"))?;
         // The connection frames the body by itself.
         headers.remove(CONTENT_LENGTH);
         Ok(Prepared { method: parts.method, uri, headers, body })
@@ -210,7 +214,7 @@ impl Gateway {
         self.upstream.send(request).await.map_err(|error| {
             let why = match error {
                 UpstreamError::Unreachable(why) => format!("the API cannot be reached: {why}"),
-                UpstreamError::TimedOut => "the API gave no answer within 60 s".to_owned(),
+                UpstreamError::TimedOut => "the API gave no answer in time".to_owned(),
             };
             Refusal::unavailable(StatusCode::BAD_GATEWAY, &why, None)
         })

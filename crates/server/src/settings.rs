@@ -67,6 +67,10 @@ pub struct GatewaySettings {
     pub refresh_replay_public: Duration,
     /// Request bodies up to this many bytes are kept for a replay; larger ones are streamed.
     pub replay_body: usize,
+    /// How long a caller may take to send a form, or a body that is kept.
+    pub body_timeout: Duration,
+    /// How long the resource server may take from the end of a request to the head of its answer.
+    pub answer_timeout: Duration,
     /// Callers known by name and key; without any, callers bring their own client.
     pub callers: Vec<CallerSettings>,
     /// The vendor of callers that bring their own client.
@@ -83,6 +87,8 @@ impl Default for GatewaySettings {
             refresh_replay: Duration::from_secs(600),
             refresh_replay_public: Duration::from_secs(60),
             replay_body: 1 << 20,
+            body_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(60),
             callers: Vec::new(),
             open: None,
         }

@@ -1,10 +1,14 @@
 //! The resource server: connections are kept, nothing is followed, the destination is configured.
 
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
@@ -13,7 +17,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 use url::Url;
 
 use crate::answer::BodyError;
@@ -23,12 +28,11 @@ pub(crate) type UpstreamBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, BodyErro
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// From the end of the request to the head of the answer.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
     client: Client<HttpsConnector<HttpConnector>, UpstreamBody>,
+    answer_timeout: Duration,
 }
 
 /// Why the resource server gave no answer.
@@ -39,7 +43,8 @@ pub(crate) enum UpstreamError {
 }
 
 impl Upstream {
-    pub(crate) fn new() -> Self {
+    /// Waits for the head of an answer for `answer_timeout` from the end of the request.
+    pub(crate) fn new(answer_timeout: Duration) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let mut tcp = HttpConnector::new();
@@ -55,16 +60,33 @@ impl Upstream {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
-        Self { client }
+        Self { client, answer_timeout }
     }
 
     pub(crate) async fn send(
         &self,
         request: Request<UpstreamBody>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        match timeout(HEAD_TIMEOUT, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
+        let passed = Arc::new(Notify::new());
+        let request = request.map(|body| match body {
+            Either::Left(at_hand) => Either::Left(at_hand),
+            Either::Right(body) => {
+                let noticed = Noticed { body, passed: Arc::clone(&passed) };
+                Either::Right(noticed.boxed_unsync())
+            }
+        });
+        let mut answer = pin!(self.client.request(request));
+        // What is still being sent, however long it takes, is not late.
+        let answer = loop {
+            tokio::select! {
+                answer = &mut answer => break answer,
+                () = passed.notified() => {}
+                () = sleep(self.answer_timeout) => return Err(UpstreamError::TimedOut),
+            }
+        };
+        match answer {
+            Ok(response) => Ok(response),
+            Err(error) => {
                 let mut why = error.to_string();
                 let mut source = std::error::Error::source(&error);
                 while let Some(cause) = source {
@@ -73,8 +95,35 @@ impl Upstream {
                 }
                 Err(UpstreamError::Unreachable(why))
             }
-            Err(_) => Err(UpstreamError::TimedOut),
         }
+    }
+}
+
+/// A body that tells of each piece that passes.
+struct Noticed {
+    body: UnsyncBoxBody<Bytes, BodyError>,
+    passed: Arc<Notify>,
+}
+
+impl Body for Noticed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.passed.notify_one();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -1,5 +1,8 @@
 //! Bodies stream both ways: nothing waits for their end.
 
+use std::time::Duration;
+
+use bellwether_simulation::{Effect, Endpoint, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -59,7 +62,7 @@ async fn an_upload_arrives_before_its_end() {
     let mut connection = Connection::to(stage.gateway).await;
     connection.write(&post.bytes()).await;
     connection.write(b"a\r\nfirst-half\r\n").await;
-    let half = tokio::time::timeout(std::time::Duration::from_secs(10), seen.recv()).await;
+    let half = tokio::time::timeout(Duration::from_secs(10), seen.recv()).await;
     half.expect("it did not wait for the end").expect("a sign");
     connection.write(b"b\r\nsecond-half\r\n0\r\n\r\n").await;
     assert_eq!(connection.reply(false).await.status, 201);
@@ -109,4 +112,66 @@ async fn one_connection_carries_many_requests() {
         assert_eq!(reply.value()["path"], path);
         assert_eq!(connection.ask(&Ask::login()).await.token(), token);
     }
+}
+
+/// An upload may take its time; only silence is late.
+#[tokio::test]
+async fn a_slow_upload_is_not_an_api_that_is_late() {
+    let api = Origin::content().await;
+    let patience = Duration::from_millis(400);
+    let stage = Stage::open(|setting| {
+        setting.resource_server = Some(api.url("/"));
+        setting.gateway.answer_timeout = patience;
+    })
+    .await;
+    let token = stage.token().await;
+    let post = Ask::new("POST", "/api/x").bearer(&token).header("Transfer-Encoding", "chunked");
+    let mut connection = Connection::to(stage.gateway).await;
+    connection.write(&post.bytes()).await;
+    let mut pace = tokio::time::interval(patience / 3);
+    for _ in 0..6 {
+        pace.tick().await;
+        connection.write(b"5\r\npiece\r\n").await;
+    }
+    connection.write(b"0\r\n\r\n").await;
+    assert_eq!(connection.reply(false).await.status, 200);
+    assert_eq!(api.last().body, b"piece".repeat(6));
+}
+
+#[tokio::test]
+async fn an_api_that_says_nothing_is_502_in_time() {
+    let stage = Stage::open(|setting| {
+        setting.gateway.answer_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let token = stage.token().await;
+    stage.fault(Fault::lasting(Endpoint::Api, Effect::Stall { processed: false }));
+    let reply = stage.ask(Ask::get("/api/x").bearer(&token)).await;
+    assert_eq!(reply.refusal(), (502, "temporarily_unavailable".to_owned(), true));
+    // The same where the caller stops half-way.
+    let post = Ask::new("POST", "/api/x").bearer(&token).header("Transfer-Encoding", "chunked");
+    let mut connection = Connection::to(stage.gateway).await;
+    connection.write(&post.bytes()).await;
+    connection.write(b"5\r\npiece\r\n").await;
+    assert_eq!(connection.reply(false).await.status, 502);
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_come_to_an_end_is_not_waited_for() {
+    let api = Origin::content().await;
+    let stage = Stage::open(|setting| {
+        setting.resource_server = Some(api.url("/"));
+        setting.gateway.body_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let token = stage.token().await;
+    for ask in [Ask::login(), Ask::new("POST", "/api/x").bearer(&token)] {
+        let half = ask.without("content-length").header("Content-Length", "100");
+        let mut connection = Connection::to(stage.gateway).await;
+        connection.write(&half.bytes()).await;
+        let reply = connection.reply(false).await;
+        assert_eq!(reply.refusal(), (408, "request_timeout".to_owned(), true));
+    }
+    assert!(api.recorded().is_empty());
+    assert_eq!(stage.token_requests(), 1);
 }
