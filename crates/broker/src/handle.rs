@@ -90,17 +90,18 @@ impl Handle {
     /// # Errors
     /// Why there is none, and when to ask again.
     pub async fn token_for(&self, need: Need) -> Result<Arc<Token>, NoToken> {
-        self.token_until(need, self.patience()).await
+        let now = self.shared.clock.now();
+        self.token_until(need, now, now + PATIENCE).await
     }
 
     /// The same, after waiting at most until then.
     pub(crate) async fn token_until(
         &self,
         need: Need,
+        now: Timestamp,
         until: Timestamp,
     ) -> Result<Arc<Token>, NoToken> {
         self.shared.note_used();
-        let now = self.shared.clock.now();
         let good = |token: &Token| match need {
             Need::Use => token.held().is_alive(now),
             Need::HandOut => now < token.held().hand_out_until(),

@@ -12,7 +12,7 @@ use bellwether_oauth::Secret;
 use tokio::time::timeout;
 
 use crate::error::NoToken;
-use crate::handle::Handle;
+use crate::handle::{Handle, PATIENCE};
 use crate::token::Token;
 use crate::transport::Outgoing;
 
@@ -29,8 +29,9 @@ impl Handle {
     /// # Errors
     /// Why there is none, and when to ask again.
     pub async fn hand_out(&self) -> Result<Arc<Token>, NoToken> {
-        let until = self.patience();
-        let token = self.token_until(Need::HandOut, until).await?;
+        let now = self.shared.clock.now();
+        let until = now + PATIENCE;
+        let token = self.token_until(Need::HandOut, now, until).await?;
         let settings = self.settings();
         let Some(verify) = &settings.authorization_server.verify else { return Ok(token) };
         if self.is_trusted(&token) {
@@ -39,7 +40,7 @@ impl Handle {
         // Whoever waits here past its time is told below what stands in the way.
         let patience = self.shared.clock.now().until(until);
         let _one_at_a_time = timeout(patience, self.shared.checking().lock()).await;
-        let token = self.token_until(Need::HandOut, until).await?;
+        let token = self.token_until(Need::HandOut, self.shared.clock.now(), until).await?;
         if self.is_trusted(&token) {
             return Ok(token);
         }
