@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_lifecycle::{Failure, Held};
+use bellwether_lifecycle::{Cause, Failure, Held};
 use bellwether_oauth::{Reading, Remedy, Secret, read};
 use bellwether_store::{
     Acquired, Clock, Digest, Fence, HolderId, Key, Keyring, Row, Saved, Stamp, Store, StoreError,
@@ -119,7 +119,7 @@ impl Flight {
     /// Somebody else is renewing: perhaps the result is there already.
     async fn look(&self, key: &Key, retry_after: Duration) -> Landed {
         if let Ok(Some(found)) = self.load(key).await
-            && let Some(landed) = self.adopt(&found)
+            && let Some(landed) = self.adopt(&found, None)
         {
             return landed;
         }
@@ -136,7 +136,7 @@ impl Flight {
             }
             Err(error) => return self.failed(error.into(), false, self.attempt),
         };
-        if let Some(landed) = found.as_ref().and_then(|found| self.adopt(found)) {
+        if let Some(landed) = found.as_ref().and_then(|found| self.adopt(found, fence)) {
             return landed;
         }
         let identity = self.settings.identity(&self.surroundings.keyring).to_hex();
@@ -172,9 +172,22 @@ impl Flight {
             form: Some(encoded.body),
         };
         let clock = &*self.surroundings.clock;
-        let sent_at = clock.now();
         record.attempt += 1;
         let attempt = record.attempt;
+        if self.settings.spends() {
+            // Should this process die before it hears the answer, others know of the doubt.
+            let unheard = RenewalError::AnswerLost("its process ended before it came".to_owned());
+            (record.failure, record.intent) = (None, self.stored_failure(&unheard));
+            match self.save(key, fence, generation, &record).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let outcome = Outcome::Elsewhere { retry_after: LOOK_AGAIN };
+                    return Landed { outcome, sent: false, attempt: self.attempt };
+                }
+                Err(error) => return self.failed(error.into(), false, self.attempt),
+            }
+        }
+        let sent_at = clock.now();
         let received = self.settings.authorization_server.transport.send(outgoing).await;
         let reading = received.map(|received| {
             let secrets: Vec<&Secret> = self
@@ -198,7 +211,8 @@ impl Flight {
                 let digest = |secret: &Secret| self.access_digest(secret);
                 record.accept(response, sent_at, digest, clock);
                 let held = Held { generation: generation + 1, sent_at, lifetime };
-                self.save(key, fence, held.generation, &record).await;
+                // What was not saved was logged; it serves here all the same.
+                let _ = self.save(key, fence, held.generation, &record).await;
                 let expires = wall_expiry(&held, clock);
                 match Token::new(access_token, scope, self.member, held, expires) {
                     Ok(token) => {
@@ -230,8 +244,9 @@ impl Flight {
         }
     }
 
-    /// What another process obtained, or failed with, since this one last looked.
-    fn adopt(&self, found: &Found) -> Option<Landed> {
+    /// What another process obtained, or failed with, since this one last looked. Whoever has the
+    /// lease knows that nobody is at it any more.
+    fn adopt(&self, found: &Found, fence: Option<Fence>) -> Option<Landed> {
         let Found { generation, record } = found;
         let surroundings = &self.surroundings;
         if record.identity != self.settings.identity(&surroundings.keyring).to_hex() {
@@ -245,15 +260,19 @@ impl Flight {
         {
             return Some(landed(Outcome::Granted { token }));
         }
-        let failure = record.failure.as_ref().filter(|_| record.attempt > self.attempt)?;
+        let unheard = record.intent.as_ref().filter(|_| fence.is_some());
+        let failure = record.failure.as_ref().or(unheard);
+        let failure = failure.filter(|_| record.attempt > self.attempt)?;
+        let error = failure.error();
+        let mut told = error.failure(self.settings.spends());
         let age = clock.now().since(failure.at.resolve(clock));
         let ours = failure.secret == self.settings.secret_digest(&surroundings.keyring);
         let retry_after = failure.retry_after_ms.map(Duration::from_millis).unwrap_or_default();
-        if !ours || age > FAILURE_SHARED_FOR.max(retry_after) {
+        let recent = age <= FAILURE_SHARED_FOR.max(retry_after);
+        // Time does not end a doubt.
+        if told.cause != Cause::InDoubt && !(ours && recent) {
             return None;
         }
-        let error = failure.error();
-        let mut told = error.failure(self.settings.spends());
         told.retry_after = Some(retry_after.saturating_sub(age)).filter(|left| !left.is_zero());
         Some(landed(Outcome::Failed { failure: told, error: Arc::new(error) }))
     }
@@ -265,16 +284,32 @@ impl Flight {
         Ok(Some(Found { generation: row.generation, record }))
     }
 
-    async fn save(&self, key: &Key, fence: Option<Fence>, generation: u64, record: &Record) {
-        let Some(fence) = fence else { return };
+    /// Whether the row is now as it was given.
+    async fn save(
+        &self,
+        key: &Key,
+        fence: Option<Fence>,
+        generation: u64,
+        record: &Record,
+    ) -> Result<bool, StoreError> {
+        let Some(fence) = fence else { return Ok(false) };
         let row: Row = record.seal(&self.surroundings.keyring, key, generation);
         let name = &self.settings.name;
-        match self.surroundings.store.save(key, fence, row).await {
+        let saved = self.surroundings.store.save(key, fence, row).await;
+        match &saved {
             Ok(Saved::Done) => {}
             Ok(Saved::Fenced) => tracing::warn!(credential = %name, "a later holder has the lease"),
             Ok(Saved::Behind) => tracing::warn!(credential = %name, "the store is ahead"),
             Err(error) => tracing::error!(credential = %name, %error, "the row was not saved"),
         }
+        Ok(saved? == Saved::Done)
+    }
+
+    fn stored_failure(&self, error: &RenewalError) -> Option<StoredFailure> {
+        let clock = &*self.surroundings.clock;
+        let told = error.failure(self.settings.spends());
+        let secret = self.settings.secret_digest(&self.surroundings.keyring);
+        StoredFailure::of(error, told, Stamp::new(clock.now(), clock), secret)
     }
 
     async fn note_failure(
@@ -285,11 +320,9 @@ impl Flight {
         mut record: Record,
         error: &RenewalError,
     ) -> Landed {
-        let clock = &*self.surroundings.clock;
-        let told = error.failure(self.settings.spends());
-        let secret = self.settings.secret_digest(&self.surroundings.keyring);
-        record.failure = StoredFailure::of(error, told, Stamp::new(clock.now(), clock), secret);
-        self.save(key, fence, generation, &record).await;
+        (record.failure, record.intent) = (self.stored_failure(error), None);
+        // What was not saved was logged; this process knows of the failure all the same.
+        let _ = self.save(key, fence, generation, &record).await;
         self.failed(error.clone(), true, record.attempt)
     }
 

@@ -31,6 +31,10 @@ pub(crate) struct Record {
     /// What the latest request met, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<StoredFailure>,
+    /// Written before a refresh token is sent, and gone with the answer: what is left if the
+    /// process dies in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) intent: Option<StoredFailure>,
     /// Digests of access tokens that were handed out before, the latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) earlier: Vec<String>,
@@ -106,7 +110,7 @@ impl Record {
         if response.refresh_token.is_some() {
             self.refresh_token = response.refresh_token;
         }
-        self.failure = None;
+        (self.failure, self.intent) = (None, None);
     }
 }
 

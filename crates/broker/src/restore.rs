@@ -51,7 +51,8 @@ pub(crate) async fn restore(
     let known = held.into_iter().chain(record.earlier).collect();
     let token = token.filter(|token| token.held().is_alive(clock.now()));
     // If the latest request failed, that is news to us: it is shared while it is recent.
-    let attempt = record.attempt.saturating_sub(u64::from(record.failure.is_some()));
+    let is_news = record.failure.is_some() || record.intent.is_some();
+    let attempt = record.attempt.saturating_sub(u64::from(is_news));
     Some(Restored { token, attempt, known })
 }
 

@@ -258,7 +258,12 @@ async fn play(case: &Case, url: &str) -> Result<Played, String> {
             if cause != Some(expected) {
                 return Err(format!("{cause:?} instead of {expected:?}"));
             }
-            played.restarted().await.ended().await;
+            let mut restarted = played.restarted().await;
+            restarted.ended().await;
+            if expected == Cause::InDoubt {
+                // It has found the doubt, and asks when it is told to.
+                restarted.renewed().await;
+            }
         }
         Expected::Token { .. } if state != State::Fresh => {
             return Err(format!("a token and {state}"));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use bellwether_broker::lifecycle::Timestamp;
+use bellwether_broker::lifecycle::{State, Timestamp};
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::store::{Clock, Keyring, SystemClock};
 use bellwether_broker::{
@@ -35,7 +35,7 @@ const PROCESSES: usize = 8;
 
 /// What the other processes do: they obey one word a line. As a test of its own it has no part
 /// and ends at once.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn child() {
     let (Some(store), Some(url)) = (std::env::var_os(STORE), std::env::var_os(SERVER)) else {
         return;
@@ -77,6 +77,15 @@ async fn child() {
                     Refusal::Stands => tell("stands", ""),
                     Refusal::NoToken(none) => told(&broker, Err(&none)),
                 }
+            }
+            ("renew", Some((added, _))) => added.renew(),
+            ("doubt", Some((added, _))) => {
+                let mut news = broker.news();
+                added.renew();
+                while added.status().state != State::InDoubt {
+                    news.recv().await.unwrap();
+                }
+                tell("doubts", "");
             }
             (other, _) => panic!("no such word: {other:?}"),
         }
@@ -194,9 +203,9 @@ impl Lab {
         all.iter().map(|at| at.since(all[0])).collect()
     }
 
-    /// Blocks until a token request is being processed.
-    fn await_request(&self) {
-        while self.running.ledger().entries().len() == 0 {
+    /// Blocks until so many token requests have come.
+    fn await_requests(&self, count: usize) {
+        while self.running.ledger().entries().len() < count {
             self.stirs.recv().unwrap();
         }
     }
@@ -276,7 +285,7 @@ async fn a_holder_killed_in_mid_request_is_succeeded_at_once() {
         let mut successor = Process::start(&lab, &store, None);
         lab.fail(secs(3600), Some(1), Effect::Stall { processed: false });
         holder.order("ask");
-        lab.await_request();
+        lab.await_requests(1);
         if waits_already {
             successor.order("ask");
         }
@@ -291,4 +300,29 @@ async fn a_holder_killed_in_mid_request_is_succeeded_at_once() {
         assert!(took < secs(2), "{took:?}");
         assert_eq!(lab.arrivals().len(), 2, "the killed one's, and the successor's");
     }
+}
+
+/// The answer to its refresh dies with it. While the access token is good, its successor does not
+/// show the refresh token again: this server would revoke everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_killed_in_mid_refresh_leaves_doubt_behind() {
+    let (lab, directory) = (Lab::open().await, tempfile::tempdir().unwrap());
+    let store = directory.path().join("store.db");
+    let seed = lab.running.with(|organisation, now| organisation.issue_refresh_token(now, CLIENT));
+    let with = Some((SEED, seed.as_deref().unwrap()));
+    let mut holder = Process::start(&lab, &store, with);
+    holder.order("ask");
+    let token = holder.hears();
+    lab.fail(secs(3600), Some(1), Effect::Stall { processed: true });
+    holder.order("renew");
+    lab.await_requests(2);
+    holder.kill();
+
+    let mut successor = Process::start(&lab, &store, with);
+    successor.order("ask");
+    assert_eq!(successor.hears(), token, "it serves what is stored");
+    successor.order("doubt");
+    assert_eq!(successor.hears(), "doubts ");
+    let totals = lab.running.totals();
+    assert_eq!((totals.refresh_requests, totals.refresh_uses, totals.families_revoked), (2, 1, 0));
 }
