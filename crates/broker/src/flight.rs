@@ -27,6 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(40);
 /// A failure that another process met this recently is ours too; longer, if the server asked all
 /// to wait.
 const FAILURE_SHARED_FOR: Duration = Duration::from_secs(5);
+/// While a person must act, one process probes for all who know of it.
+const PROBE_SHARED_FOR: Duration = Duration::from_secs(600);
 
 /// What every renewal of a broker needs.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(crate) struct Flight {
     pub(crate) generation: u64,
     /// The latest token request this process knows of.
     pub(crate) attempt: u64,
+    /// Whether it only looks if a person has acted.
+    pub(crate) is_probe: bool,
 }
 
 /// How a renewal ended.
@@ -268,7 +272,8 @@ impl Flight {
         let age = clock.now().since(failure.at.resolve(clock));
         let ours = failure.secret == self.settings.secret_digest(&surroundings.keyring);
         let retry_after = failure.retry_after_ms.map(Duration::from_millis).unwrap_or_default();
-        let recent = age <= FAILURE_SHARED_FOR.max(retry_after);
+        let shared_for = if self.is_probe { PROBE_SHARED_FOR } else { FAILURE_SHARED_FOR };
+        let recent = age < shared_for.max(retry_after);
         // Time does not end a doubt.
         if told.cause != Cause::InDoubt && !(ours && recent) {
             return None;

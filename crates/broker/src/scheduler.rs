@@ -396,6 +396,7 @@ impl Scheduler {
             member: passenger.member,
             generation: row.map_or(0, |row| row.generation),
             attempt: row.map_or(0, |row| row.attempt),
+            is_probe: entry.state == State::Misconfigured,
         });
         let task = self.flights.spawn(flight.fly());
         self.in_flight.insert(task.id(), passenger);

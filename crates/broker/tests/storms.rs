@@ -235,6 +235,30 @@ async fn an_outage_that_ends_before_the_token_does_is_seen_by_nobody() {
     assert_eq!(handle.status().state, State::Fresh);
 }
 
+#[tokio::test(start_paused = true)]
+async fn eight_brokers_with_a_wrong_secret_probe_as_one() {
+    let world = World::new(Profile::plain());
+    let start = world.now();
+    let wrong = CredentialSettings { client: client("wrong"), ..world.settings() };
+    let mut handles = Vec::new();
+    for seed in 0..8 {
+        handles.push(world.another_broker(seed).add(wrong.clone()).await.handle);
+        sleep(secs(7)).await;
+    }
+    sleep(DAY).await;
+    let arrivals = world.arrivals(start);
+    assert!(arrivals.len() <= 175, "{}", arrivals.len());
+    let last = &arrivals[arrivals.len() - 100..];
+    let gaps: Vec<Duration> = last.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| *gap >= secs(590)), "{gaps:?}");
+
+    world.organisation().set_client_secret(CLIENT, "wrong");
+    let before = world.token_requests();
+    sleep(secs(1210)).await;
+    assert!(handles.iter().all(|handle| handle.status().state == State::Fresh));
+    assert_eq!(world.token_requests(), before + 1, "one finds out for all");
+}
+
 /// A command that is started again and again, or a rollout, in the middle of an outage.
 #[tokio::test(start_paused = true)]
 async fn brokers_that_start_during_an_outage_share_what_others_met() {
