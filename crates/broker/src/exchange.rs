@@ -8,20 +8,22 @@
 //! What has to be sent on goes through the same door as renewals: an outage or a vendor's limit on
 //! logins is met once, whoever asks.
 
+mod row;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bellwether_lifecycle::{Settled, Timestamp};
 use bellwether_oauth::{
-    Client, Details, Grant, Remedy, Scope, Secret, TokenError, TokenRequest, TokenResponse, read,
+    Client, Details, Grant, Remedy, Scope, Secret, TokenError, TokenRequest, read,
 };
-use bellwether_store::{Acquired, Fence, Key, Row, Saved, Stamp, StoreError};
-use serde::{Deserialize, Serialize};
+use bellwether_store::{Acquired, Fence, Key, Stamp, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
+use self::row::{Exchanged, StoredPair};
 use crate::broker::Broker;
 use crate::command::Command;
 use crate::doors::Visit;
@@ -29,6 +31,7 @@ use crate::error::RenewalError;
 use crate::flight::Surroundings;
 use crate::handle::PATIENCE;
 use crate::settings::{AuthorizationServer, Identity};
+use crate::stored_failure::StoredFailure;
 use crate::transport::{Outgoing, TransportError};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
@@ -105,25 +108,11 @@ pub enum ExchangeError {
     Busy,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Exchanged {
-    /// Digest of the scope and the parameters it was exchanged with.
-    identity: String,
-    /// Digest of the client's secret.
-    secret: String,
-    at: Option<Stamp>,
-    refused: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pair: Option<StoredPair>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredPair {
-    access_token: String,
-    refresh_token: String,
-    scope: Option<String>,
-    sent_at: Stamp,
-    expires_at: Option<Stamp>,
+/// A presented token's row.
+#[derive(Default)]
+struct Before {
+    generation: u64,
+    exchanged: Exchanged,
 }
 
 impl Exchange {
@@ -251,8 +240,8 @@ impl Presented {
 
     async fn exchange(&self, way: &Arc<Way>) -> Result<Arc<Pair>, ExchangeError> {
         let surroundings = &way.surroundings;
-        let key = self.key(surroundings);
-        if let (_, Some(pair)) = self.known(surroundings, &key).await? {
+        let (key, since) = (self.key(surroundings), surroundings.clock.now());
+        if let (_, Some(pair)) = self.known(surroundings, &key, since).await? {
             return Ok(Arc::new(pair));
         }
         let visit = self.enter(way).await?;
@@ -263,7 +252,7 @@ impl Presented {
         let exchanging = tokio::spawn({
             let (presented, key) = (self.clone(), key.clone());
             let way = Arc::clone(way);
-            async move { presented.with_lease(&way, &key, fence, visit).await }
+            async move { presented.with_lease(&way, &key, fence, visit, since).await }
         });
         let result = exchanging.await.unwrap_or_else(|_| Err(RenewalError::Defect.into()));
         if let Err(error) = surroundings.store.release(&key, fence).await {
@@ -305,12 +294,14 @@ impl Presented {
         key: &Key,
         fence: Fence,
         mut visit: Visit,
+        since: Timestamp,
     ) -> Result<Pair, ExchangeError> {
         let surroundings = &way.surroundings;
-        let (generation, known) = self.known(surroundings, key).await?;
+        let (before, known) = self.known(surroundings, key, since).await?;
         if let Some(pair) = known {
             return Ok(pair);
         }
+        let Before { generation, exchanged: mut note } = before;
         let result = self.send(surroundings, key, fence, generation).await;
         visit.settle(match &result {
             Ok(_) => {
@@ -321,23 +312,41 @@ impl Presented {
                 let failure = error.failure(true);
                 let retry_after = failure.retry_after;
                 let is_passing = failure.cause.is_passing();
-                if is_passing { Settled::Faulted { retry_after } } else { Settled::Answered }
+                if is_passing {
+                    let at = Stamp::new(surroundings.clock.now(), &*surroundings.clock);
+                    note.failure = StoredFailure::of(error, failure, at, String::new());
+                    note.save(surroundings, key, fence, generation).await;
+                    Settled::Faulted { retry_after }
+                } else {
+                    Settled::Answered
+                }
             }
         });
         Ok(result?)
     }
 
-    /// What is known of it without asking the server: its row's generation, and the pair to give.
+    /// What is known of it without asking the server: its row, and the pair to give. What a
+    /// request met after `since` is shared.
     async fn known(
         &self,
         surroundings: &Surroundings,
         key: &Key,
-    ) -> Result<(u64, Option<Pair>), ExchangeError> {
+        since: Timestamp,
+    ) -> Result<(Before, Option<Pair>), ExchangeError> {
         let clock = &*surroundings.clock;
-        let Some(row) = surroundings.store.load(key).await? else { return Ok((0, None)) };
+        let Some(row) = surroundings.store.load(key).await? else {
+            return Ok((Before::default(), None));
+        };
+        let generation = row.generation;
         let before = Exchanged::open(surroundings, key, &row)?;
-        if before.secret != self.secret_digest(surroundings) {
+        let was_answered = before.refused || before.pair.is_some();
+        if was_answered && before.secret != self.secret_digest(surroundings) {
             return Err(ExchangeError::OtherSecret);
+        }
+        if let Some(failure) = &before.failure
+            && failure.at.resolve(clock) > since
+        {
+            return Err(failure.error().into());
         }
         if before.refused {
             return Err(RenewalError::KnownRefused.into());
@@ -352,14 +361,14 @@ impl Presented {
             }
             if rotated {
                 let newest = self.newest(surroundings, pair).await?;
-                return Ok((row.generation, Some(newest)));
+                return Ok((Before { generation, exchanged: before }, Some(newest)));
             }
             let pair = pair.resolve(clock);
             if same && recent && pair.is_worth_giving(clock.now()) {
-                return Ok((row.generation, Some(pair)));
+                return Ok((Before { generation, exchanged: before }, Some(pair)));
             }
         }
-        Ok((row.generation, None))
+        Ok((Before { generation, exchanged: before }, None))
     }
 
     /// The newest pair of the family that `pair` began.
@@ -469,65 +478,6 @@ impl Pair {
         match (self.expires_at, self.lifetime) {
             (Some(end), Some(life)) => now + bellwether_lifecycle::floor(life) < end,
             _ => true,
-        }
-    }
-}
-
-impl StoredPair {
-    fn of(
-        response: TokenResponse,
-        presented: &Secret,
-        sent_at: Timestamp,
-        clock: &dyn bellwether_store::Clock,
-    ) -> Self {
-        let refresh_token = response.refresh_token.as_ref().unwrap_or(presented);
-        Self {
-            access_token: response.access_token.expose().to_owned(),
-            refresh_token: refresh_token.expose().to_owned(),
-            scope: response.scope.map(|scope| scope.to_string()),
-            sent_at: Stamp::new(sent_at, clock),
-            expires_at: response.expires_in.map(|life| Stamp::new(sent_at + life, clock)),
-        }
-    }
-
-    fn resolve(&self, clock: &dyn bellwether_store::Clock) -> Pair {
-        let (sent_at, expires_at) =
-            (self.sent_at.resolve(clock), self.expires_at.map(|end| end.resolve(clock)));
-        Pair {
-            access_token: Secret::from(self.access_token.as_str()),
-            refresh_token: Secret::from(self.refresh_token.as_str()),
-            scope: self.scope.as_deref().and_then(|scope| Scope::parse(scope).ok()),
-            expires_at,
-            lifetime: expires_at.map(|end| sent_at.until(end)),
-        }
-    }
-}
-
-impl Drop for StoredPair {
-    fn drop(&mut self) {
-        use zeroize::Zeroize;
-        self.access_token.zeroize();
-        self.refresh_token.zeroize();
-    }
-}
-
-impl Exchanged {
-    fn open(surroundings: &Surroundings, key: &Key, row: &Row) -> Result<Self, StoreError> {
-        let corrupt = |why: String| StoreError::Corrupt { why };
-        let plain = surroundings.keyring.open(key, row.generation, &row.sealed);
-        let plain = plain.map_err(|error| corrupt(error.to_string()))?;
-        serde_json::from_slice(&plain).map_err(|_| corrupt("its content is not ours".to_owned()))
-    }
-
-    async fn save(&self, surroundings: &Surroundings, key: &Key, fence: Fence, generation: u64) {
-        let plain = Zeroizing::new(serde_json::to_vec(self).unwrap_or_default());
-        let sealed = surroundings.keyring.seal(key, generation, &plain);
-        match surroundings.store.save(key, fence, Row { generation, sealed }).await {
-            Ok(Saved::Done) => {}
-            Ok(Saved::Fenced | Saved::Behind) => {
-                tracing::warn!("a later holder has exchanged the same refresh token");
-            }
-            Err(error) => tracing::error!(%error, "an exchanged refresh token was not saved"),
         }
     }
 }

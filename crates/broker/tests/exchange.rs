@@ -378,3 +378,29 @@ async fn eight_brokers_on_one_store_make_one_request() {
     assert_eq!(distinct(callers.join_all().await), 1);
     assert_eq!(story.upstream(), (1, 1));
 }
+
+/// Nor do replicas repeat a failure that they all waited for: a strict server would count each.
+#[tokio::test(start_paused = true)]
+async fn eight_brokers_on_one_store_share_a_failure() {
+    for effect in [Effect::LostAnswer, Effect::status(503), Effect::Stall { processed: false }] {
+        let story = Story::over(Profile { rotation: Rotation::None, ..strict() });
+        let first = story.issued();
+        story.world.fail(secs(11), effect.clone());
+        let mut callers = JoinSet::new();
+        let mut brokers = Vec::new();
+        for seed in 0..8 {
+            let broker = story.world.another_broker(seed);
+            let exchange = Exchange::new(&broker);
+            brokers.push(broker);
+            let presented = story.presented(&first);
+            callers.spawn(async move { exchange.refresh(presented).await.is_err() });
+        }
+        assert!(callers.join_all().await.into_iter().all(|failed| failed), "{effect:?}");
+        assert_eq!(story.upstream(), (1, 1), "{effect:?}");
+
+        // What is presented after that is sent on once more.
+        sleep(secs(12)).await;
+        story.pair(&first).await;
+        assert_eq!(story.upstream(), (2, 2), "{effect:?}");
+    }
+}
