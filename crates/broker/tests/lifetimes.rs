@@ -4,11 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use bellwether_broker::lifecycle::{Cause, State};
+use bellwether_broker::lifecycle::{Cause, Quota, State};
 use bellwether_broker::store::{Key, Keyring, Kind, Store};
 use bellwether_broker::{CredentialSettings, News, WHILE_USED};
 use bellwether_simulation::{Effect, ExpiresIn, Latency, Profile};
-use support::{World, millis, secs};
+use support::{World, distinct, millis, pool, secs};
 use tokio::time::sleep;
 
 const HOUR: Duration = secs(3600);
@@ -148,4 +148,30 @@ async fn a_client_that_nobody_asks_for_is_renewed_for_a_day_and_forgotten() {
     }
     assert!(forgotten);
     assert!(handle.token().await.is_err());
+}
+
+/// A pool is restored as it was: 40 tokens are not requested anew at each rollout.
+#[tokio::test(start_paused = true)]
+async fn a_pool_outlives_a_restart_without_a_request() {
+    let quota = Quota { requests: 50, per: secs(10) };
+    let world = World::new(Profile { live_tokens_per_client: Some(45), ..Profile::plain() });
+    let settings = pool(world.settings(), 40, quota);
+    let first = world.add(settings.clone()).await;
+    while first.held().iter().any(Option::is_none) {
+        first.published(secs(1)).await;
+    }
+    world.broker.stop().await;
+    let before = world.token_requests();
+    assert_eq!(before, 40);
+
+    sleep(secs(60)).await;
+    let handle = world.another_broker(2).add(settings).await.handle;
+    let mut members = Vec::new();
+    for _ in 0..400 {
+        let token = handle.spend(Duration::ZERO).await.expect("room");
+        let (_, status) = world.call(&token, Duration::ZERO).await;
+        assert_eq!(status, 200);
+        members.push(token.member());
+    }
+    assert_eq!((distinct(members), world.token_requests()), (40, before));
 }

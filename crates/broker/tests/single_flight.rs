@@ -51,6 +51,30 @@ async fn a_cold_crowd_is_one_request_and_waits_one_round_trip() {
     assert_eq!(token.expires_in(world.now()), Some(secs(3600) - slowest));
 }
 
+/// In real time, where callers, scheduler and renewal truly run at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_crowd_on_several_threads_is_one_request() {
+    for seed in 0..20 {
+        let profile = Profile { token_latency: Latency::millis(0, 20), ..Profile::plain() };
+        let world = World::seeded(profile, seed);
+        let handle = world.credential().await;
+        let mut callers = JoinSet::new();
+        for _ in 0..500 {
+            let handle = handle.clone();
+            callers.spawn(async move { handle.token().await });
+        }
+        same_token(callers.join_all().await);
+        assert_eq!(world.token_requests(), 1, "seed {seed}");
+
+        // A restart on the same store, asked before it has read what is there.
+        let broker = world.another_broker(seed);
+        let another = broker.add(world.settings()).await.handle;
+        another.token().await.expect("the stored one");
+        broker.stop().await;
+        assert_eq!(world.token_requests(), 1, "seed {seed}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_crowd_after_the_end_of_a_token_is_one_request() {
     let world = World::new(profile());
