@@ -178,6 +178,9 @@ impl<'a> Form<'a> {
 /// Whether every escape is one, and what they stand for is UTF-8: a lenient reader would make two
 /// different secrets the same.
 fn is_well_encoded(body: &[u8]) -> bool {
+    if !body.contains(&b'%') {
+        return std::str::from_utf8(body).is_ok();
+    }
     let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let escapes = body.iter().enumerate().filter(|(_, byte)| **byte == b'%');
     let complete = |at: usize| is_hex(body.get(at + 1)) && is_hex(body.get(at + 2));
