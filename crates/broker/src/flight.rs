@@ -144,13 +144,20 @@ impl Flight {
             return landed;
         }
         let identity = self.settings.identity(&self.surroundings.keyring).to_hex();
+        let issued_to = self.settings.issued_to(&self.surroundings.keyring).to_hex();
         let (generation, mut record) = match found {
-            Some(found) if found.record.identity == identity => (found.generation, found.record),
+            Some(Found { generation, record }) if record.identity == identity => {
+                (generation, record)
+            }
+            Some(Found { generation, record }) if record.issued_to == issued_to => {
+                (generation, record.for_another_request(identity))
+            }
             found => {
                 let generation = found.map_or(0, |found| found.generation);
                 (generation, Record { identity, ..Record::default() })
             }
         };
+        record.issued_to = issued_to;
         record.client = self.stored_client();
         self.request(key, fence, generation.max(self.generation), record).await
     }

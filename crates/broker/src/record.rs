@@ -17,6 +17,9 @@ const REMEMBERED: usize = 8;
 pub(crate) struct Record {
     /// Digest of what was asked for and of whom: another configuration shares nothing.
     pub(crate) identity: String,
+    /// Digest of who issued the refresh token, and to whom: it is good whatever is asked for with it.
+    #[serde(default)]
+    pub(crate) issued_to: String,
     /// Counts the token requests, successful or not.
     pub(crate) attempt: u64,
     /// The access token.
@@ -66,6 +69,12 @@ pub(crate) struct StoredClient {
 }
 
 impl Record {
+    /// What is left for another request of the same client: its refresh token, and what is known
+    /// of it. A rotated one exists nowhere else.
+    pub(crate) fn for_another_request(self, identity: String) -> Self {
+        Self { identity, token: None, ..self }
+    }
+
     /// Reads a row back.
     pub(crate) fn open(keyring: &Keyring, key: &Key, row: &Row) -> Result<Self, OpenError> {
         let plain = keyring.open(key, row.generation, &row.sealed)?;

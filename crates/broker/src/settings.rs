@@ -132,6 +132,18 @@ impl CredentialSettings {
         keyring.digest("identity", parts.to_bytes().as_slice())
     }
 
+    /// Digest of who issues the refresh token, and to whom.
+    pub(crate) fn issued_to(&self, keyring: &Keyring) -> Digest {
+        let parts = Identity {
+            token_endpoint: self.authorization_server.token_endpoint.as_str(),
+            client: &self.client.id,
+            grant: "refresh_token",
+            scope: "",
+            parameters: &[],
+        };
+        keyring.digest("issued to", parts.to_bytes().as_slice())
+    }
+
     pub(crate) fn secret_digest(&self, keyring: &Keyring) -> String {
         let secret = self.client.authentication.secret().map_or("", Secret::expose);
         keyring.digest("client secret", secret.as_bytes()).to_hex()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_broker::lifecycle::State;
-use bellwether_broker::oauth::Secret;
+use bellwether_broker::oauth::{Client, Scope, Secret};
 use bellwether_broker::provider::Rotation as Class;
 use bellwether_broker::{AuthorizationServer, CredentialSettings, Obtain};
 use bellwether_simulation::{Effect, Profile, Reuse, Rotation};
@@ -99,4 +99,28 @@ async fn where_a_second_use_is_safe_doubt_ends_at_once() {
         assert_eq!(world.token_requests(), asked + 1, "{class}");
         assert_eq!(world.totals().families_revoked, 0, "{class}");
     }
+}
+
+/// The configuration's seed was spent long ago; the store alone has the token of today.
+#[tokio::test(start_paused = true)]
+async fn a_rotated_refresh_token_outlives_a_change_of_scope() {
+    let world = World::new(strict());
+    let settings = refreshing(&world, Class::Strict, None);
+    let handle = world.add(settings.clone()).await;
+    handle.token().await.expect("the seed is good");
+    world.broker.stop().await;
+
+    let scope = Scope::parse("presence").expect("a scope");
+    let broker = world.another_broker(2);
+    let handle = broker.add(CredentialSettings { scope, ..settings.clone() }).await.handle;
+    handle.token().await.expect("the refresh token of the store is good for another scope");
+    broker.stop().await;
+
+    // Another client's is not ours to send.
+    let client = Client { id: "somebody else".to_owned(), ..settings.client.clone() };
+    let obtain = Obtain::RefreshToken { seed: None };
+    let broker = world.another_broker(3);
+    let handle = broker.add(CredentialSettings { client, obtain, ..settings }).await.handle;
+    assert!(handle.token().await.is_err());
+    assert_eq!((world.token_requests(), world.totals().refresh_reused), (2, 0));
 }
