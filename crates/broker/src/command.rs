@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Replace {
         id: CredentialId,
         settings: Arc<CredentialSettings>,
+        done: oneshot::Sender<()>,
     },
     Ask {
         id: CredentialId,

@@ -244,11 +244,15 @@ impl Handle {
         self.tell(Tell::Reconfigured);
     }
 
-    /// Changes what it is configured with; the next token request uses it.
-    pub fn replace(&self, settings: CredentialSettings) {
+    /// Changes what it is configured with. When this returns, the next token request uses it, and a
+    /// token that was asked for otherwise is given to nobody.
+    pub async fn replace(&self, settings: CredentialSettings) {
         let (id, settings) = (self.shared.id, Arc::new(settings));
-        // A broker that has stopped needs no news.
-        let _ = self.commands.send(Command::Replace { id, settings });
+        let (done, replaced) = oneshot::channel();
+        // A broker that has stopped needs no news, and answers none.
+        if self.commands.send(Command::Replace { id, settings, done }).is_ok() {
+            let _ = replaced.await;
+        }
     }
 
     /// Its state, and why.

@@ -170,7 +170,7 @@ impl Scheduler {
         match command {
             Command::Add { shared, restored, attempts } => self.add(shared, restored, attempts),
             Command::Remove(id) => self.remove(id),
-            Command::Replace { id, settings } => {
+            Command::Replace { id, settings, done } => {
                 if let Some(entry) = self.credentials.get(&id) {
                     let keyring = &self.surroundings.keyring;
                     let before = entry.shared.settings.swap(Arc::clone(&settings));
@@ -185,6 +185,8 @@ impl Scheduler {
                     }
                     self.handle(id, Event::Reconfigured);
                 }
+                // Whoever waited may have gone.
+                let _ = done.send(());
             }
             Command::Ask { id, ask, until, reply } => self.ask(id, ask, until, reply),
             Command::Tell { id, tell } => match tell {

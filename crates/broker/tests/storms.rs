@@ -175,7 +175,7 @@ async fn a_new_secret_is_tried_at_once() {
     let handle = with_wrong_secret(&world).await;
     ask_on(&world, &handle, HOUR).await;
     let (before, asked_at) = (world.token_requests(), world.now());
-    handle.replace(CredentialSettings { client: client(SECRET), ..world.settings() });
+    handle.replace(CredentialSettings { client: client(SECRET), ..world.settings() }).await;
     handle.token().await.expect("the secret is right now");
     assert_eq!(world.token_requests(), before + 1);
     assert!(world.now().since(asked_at) <= millis(60));

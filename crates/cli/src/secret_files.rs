@@ -57,7 +57,11 @@ fn version(path: &PathBuf) -> Option<(SystemTime, u64)> {
 }
 
 /// Reads the secret again and has the credential use it.
-pub(crate) fn renew_secret(handle: &Handle, source: &SecretSource, environment: Environment<'_>) {
+pub(crate) async fn renew_secret(
+    handle: &Handle,
+    source: &SecretSource,
+    environment: Environment<'_>,
+) {
     let name = handle.name();
     let secret = match source.read(environment) {
         Ok(secret) => secret,
@@ -72,6 +76,6 @@ pub(crate) fn renew_secret(handle: &Handle, source: &SecretSource, environment: 
         ClientAuthentication::Post(_) => ClientAuthentication::Post(secret),
         ClientAuthentication::None => return,
     };
-    handle.replace(settings);
+    handle.replace(settings).await;
     tracing::info!(credential = %name, "the secret was read again");
 }

@@ -253,16 +253,16 @@ async fn until_stopped(
             _ = signals.interrupt.recv() => return,
             _ = signals.hang_up.recv() => {
                 if let Some(current) = &mut configuration {
-                    reload(current, handles, environment);
+                    reload(current, handles, environment).await;
                 }
             }
-            changed = files.changed() => secret_files::renew_secret(changed.0, changed.1, environment),
+            changed = files.changed() => secret_files::renew_secret(changed.0, changed.1, environment).await,
         }
     }
 }
 
 /// Takes over a changed configuration whole, or keeps the last good one whole.
-fn reload(current: &mut Configuration, handles: &[Handle], environment: Environment<'_>) {
+async fn reload(current: &mut Configuration, handles: &[Handle], environment: Environment<'_>) {
     let fresh = match Configuration::load(&current.file, environment) {
         Ok(fresh) => fresh,
         Err(error) => {
@@ -302,7 +302,7 @@ fn reload(current: &mut Configuration, handles: &[Handle], environment: Environm
     for planned in planned.into_iter().filter(|planned| !same(&planned.settings.name)) {
         let name = &planned.settings.name;
         if let Some(handle) = handles.iter().find(|handle| handle.name() == *name) {
-            handle.replace(planned.settings);
+            handle.replace(planned.settings).await;
         }
     }
     *current = fresh;
