@@ -471,7 +471,7 @@ impl Scheduler {
                     member, cause = ?failure.cause, %error, "renewal failed"
                 );
                 entry.shared.last_error.store(Some(error));
-                self.handle(id, Event::Failed { member, failure });
+                self.handle(id, Event::Failed { member, failure, doubt_since: None });
             }
         }
     }

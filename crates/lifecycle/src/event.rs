@@ -108,6 +108,8 @@ pub enum Event {
         member: u16,
         /// How.
         failure: Failure,
+        /// Since when a request may have spent the grant, with no answer kept.
+        doubt_since: Option<Timestamp>,
     },
     /// Time passed.
     Woken,

@@ -14,7 +14,7 @@ use crate::event::{Action, Event, Need, Verdict};
 use crate::failure::{Cause, Failure};
 use crate::lead::Held;
 use crate::member::Member;
-use crate::policy::{Demand, Policy, Replay};
+use crate::policy::{Demand, Policy};
 use crate::status::{NextAction, State, Status};
 use crate::time::Timestamp;
 use crate::trouble::{Retrying, Trouble};
@@ -159,7 +159,8 @@ impl Lifecycle {
                     member.not_before = now + retry_after.max(LOOK_AGAIN);
                 }
             }
-            Event::Failed { member, failure } => {
+            Event::Failed { member, failure, doubt_since } => {
+                self.doubt_since = doubt_since.or(self.doubt_since);
                 self.on_failed(now, member, failure, chance);
             }
             Event::Woken => {}
@@ -413,17 +414,16 @@ impl Lifecycle {
         let Some(since) = self.doubt_since else {
             return Some(resumes_at);
         };
-        let is_safe = match self.policy.replay {
-            Replay::Free => true,
-            Replay::Within(window) => resumes_at.max(now) < since + window,
-            Replay::LastResort => false,
-        };
-        if is_safe {
+        if resumes_at.max(now) < self.policy.replay.safe_until(since) {
             return Some(resumes_at);
         }
+        Some(resumes_at.max(self.usable_until()))
+    }
+
+    /// When the last token ends that may be given to someone; [`Timestamp::ZERO`] if there is none.
+    pub fn usable_until(&self) -> Timestamp {
         let usable = self.members.iter().filter_map(Member::unsuspected);
-        let last_end = usable.map(|held| held.expires_at()).max();
-        Some(resumes_at.max(last_end.unwrap_or_default()))
+        usable.map(|held| held.expires_at()).max().unwrap_or_default()
     }
 
     fn is_wanted(&self, now: Timestamp) -> bool {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::time::Timestamp;
 
 /// The numbers behind a credential's [`Lifecycle`](crate::Lifecycle).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,4 +64,16 @@ pub enum Replay {
     Within(Duration),
     /// A second use may revoke everything: only when no usable token is left to lose.
     LastResort,
+}
+
+impl Replay {
+    /// Until when a request that may have been processed `since` then may be sent again although
+    /// there is something to lose. A quarter of the server's window is left for the way there.
+    pub fn safe_until(self, since: Timestamp) -> Timestamp {
+        match self {
+            Self::Free => Timestamp::NEVER,
+            Self::Within(window) => since + (window - window / 4),
+            Self::LastResort => Timestamp::ZERO,
+        }
+    }
 }

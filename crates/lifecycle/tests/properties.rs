@@ -281,7 +281,7 @@ impl Outside {
                         self.retry_after = self.retry_after.max(until);
                     }
                     let failure = Failure { cause, retry_after };
-                    self.tell(Event::Failed { member, failure });
+                    self.tell(Event::Failed { member, failure, doubt_since: None });
                 }
             }
             Step::Elsewhere { which, retry_after } => {

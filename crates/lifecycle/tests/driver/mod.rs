@@ -415,7 +415,7 @@ impl World {
                 Settled::Answered
             }
             Err(failure) => {
-                self.happen(credential, Event::Failed { member, failure });
+                self.happen(credential, Event::Failed { member, failure, doubt_since: None });
                 if failure.cause.is_passing() {
                     Settled::Faulted { retry_after: failure.retry_after }
                 } else {

@@ -1,0 +1,508 @@
+//! One renewal of a grant, from the lease to its end: the order of its steps, and what each of them
+//! may meet.
+//!
+//! The order is what makes it safe. Take the lease, read the row and the escrow, and only then ask
+//! the server; write down that a refresh token is about to be spent before it leaves, and keep what
+//! the server answered before anybody reads it or hears of it:
+//!
+//! ```text
+//!  Acquire ─▶ Load ─▶ Reserve ─▶ Save(Intent) ─▶ Send ─▶ Escrow ─▶ Read ─▶ Save(Accept) ─▶ Publish ─▶ Release
+//!               └─ what another process obtained, or failed with ──────────────────────────▶ ┘
+//! ```
+//!
+//! A process may die, pause or lose its store between any two of them. Whoever comes next finds the
+//! answer in the escrow, or an intent without an answer: that is doubt, and it is never guessed away.
+
+use std::time::Duration;
+
+use crate::failure::{Cause, Failure};
+use crate::lead::Held;
+use crate::time::Timestamp;
+
+mod found;
+mod step;
+
+pub use found::{Answer, Escrowed, Grant, Met, Order, Recorded};
+pub use step::{Change, Meeting, Outcome, Report, Source, Step};
+
+/// How often a process looks whether another one has finished.
+const LOOK_AGAIN: Duration = Duration::from_millis(40);
+/// A failure that another process met this recently is ours too; longer, if the server asked all
+/// to wait.
+const FAILURE_SHARED_FOR: Duration = Duration::from_secs(5);
+/// While a person must act, one process probes for all who know of it.
+const PROBE_SHARED_FOR: Duration = Duration::from_secs(600);
+/// Between attempts to bring an answer into a store that does not take it: from, to.
+const SAVE_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// What the last step was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Acquiring,
+    /// Somebody else has the lease.
+    Looking {
+        retry_after: Duration,
+    },
+    Loading,
+    /// After a refusal: has somebody else spent the token?
+    Confirming {
+        failure: Failure,
+    },
+    Reserving,
+    Intending,
+    Sending,
+    Escrowing,
+    Reading,
+    Accepting {
+        held: Held,
+        source: Source,
+    },
+    Failing {
+        outcome: Outcome,
+    },
+    Withdrawing,
+    Publishing,
+    Pausing,
+    Releasing,
+}
+
+/// Decides what one renewal does next; does nothing itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    order: Order,
+    doing: Doing,
+    recorded: Recorded,
+    lease_until: Option<Timestamp>,
+    attempt: u64,
+    sent_at: Option<Timestamp>,
+    /// The answer is in the escrow.
+    is_escrowed: bool,
+    /// A token that the row does not have yet.
+    unsaved: Option<(Held, Source)>,
+    is_published: bool,
+    pauses: u32,
+}
+
+impl Renewal {
+    /// A renewal and its first step.
+    pub fn begin(order: Order) -> (Self, Step) {
+        let renewal = Self {
+            order,
+            doing: Doing::Acquiring,
+            recorded: Recorded::default(),
+            lease_until: None,
+            attempt: order.attempt,
+            sent_at: None,
+            is_escrowed: false,
+            unsaved: None,
+            is_published: false,
+            pauses: 0,
+        };
+        (renewal, Step::Acquire)
+    }
+
+    /// The latest token request that is known of.
+    pub fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// Whether a token request was sent, or may have been.
+    pub fn has_sent(&self) -> bool {
+        self.sent_at.is_some()
+    }
+
+    /// What comes after a step that came to `report`.
+    pub fn next(&mut self, now: Timestamp, report: Report) -> Step {
+        match (self.doing, report) {
+            (Doing::Acquiring, Report::Leased { until }) => {
+                self.lease_until = Some(until);
+                self.doing = Doing::Loading;
+                Step::Load
+            }
+            (Doing::Acquiring, Report::Busy { retry_after }) if self.unsaved.is_some() => {
+                self.pause(retry_after)
+            }
+            (Doing::Acquiring, Report::Busy { retry_after }) => {
+                self.doing = Doing::Looking { retry_after };
+                Step::Load
+            }
+            (Doing::Acquiring | Doing::Loading, Report::Broken(_)) if self.unsaved.is_some() => {
+                self.pause_longer()
+            }
+            // A grant that spends nothing can be used without coordination; what it costs is at
+            // most one request for each process.
+            (Doing::Acquiring | Doing::Loading, Report::Broken(_)) if !self.order.spends => {
+                self.recorded = Recorded { grant: Grant::Usable, ..Recorded::default() };
+                self.send(now)
+            }
+            (Doing::Looking { retry_after }, Report::Loaded { recorded, .. }) => {
+                let outcome = self.adopt(now, &recorded, false);
+                let retry_after = retry_after.min(LOOK_AGAIN);
+                self.publish(outcome.unwrap_or(Outcome::Elsewhere { retry_after }))
+            }
+            (Doing::Looking { retry_after }, Report::Broken(_)) => {
+                self.publish(Outcome::Elsewhere { retry_after: retry_after.min(LOOK_AGAIN) })
+            }
+            (Doing::Loading, Report::Loaded { recorded, escrowed }) => {
+                self.decide(now, recorded, escrowed)
+            }
+            (Doing::Confirming { failure }, Report::Loaded { recorded, escrowed }) => {
+                self.confirm(failure, recorded, escrowed)
+            }
+            (Doing::Confirming { failure }, Report::Broken(_)) => self.fail(failure, true, false),
+            (Doing::Reserving, Report::Done) => {
+                self.attempt = self.recorded.attempt + 1;
+                self.doing = Doing::Intending;
+                let doubt_since = self.known_doubt();
+                Step::Save(Change::Intent { attempt: self.attempt, doubt_since })
+            }
+            (Doing::Intending, Report::Done) => self.send(now),
+            (Doing::Intending, Report::Superseded) => {
+                self.attempt = self.order.attempt;
+                self.publish(Outcome::Elsewhere { retry_after: LOOK_AGAIN })
+            }
+            (Doing::Sending, Report::Answered) if self.order.spends => {
+                self.doing = Doing::Escrowing;
+                Step::Escrow
+            }
+            (Doing::Sending, Report::Answered) => {
+                self.doing = Doing::Reading;
+                Step::Read
+            }
+            (Doing::Sending, Report::Unanswered(failure)) => self.fail(failure, false, false),
+            (Doing::Sending, Report::TooLate) => {
+                self.sent_at = None;
+                self.doing = Doing::Withdrawing;
+                Step::Save(Change::Unsent)
+            }
+            (Doing::Withdrawing, Report::Done | Report::Superseded | Report::Broken(_)) => {
+                self.publish(Outcome::Elsewhere { retry_after: LOOK_AGAIN })
+            }
+            (Doing::Escrowing, Report::Done | Report::Broken(_)) => {
+                self.is_escrowed |= report == Report::Done;
+                match self.unsaved {
+                    None => {
+                        self.doing = Doing::Reading;
+                        Step::Read
+                    }
+                    Some((held, source)) if self.is_escrowed && !self.is_published => {
+                        self.publish(Outcome::Granted { held, source })
+                    }
+                    Some(_) => self.acquire(),
+                }
+            }
+            (Doing::Reading, Report::Read(answer)) => self.on_answer(answer),
+            (Doing::Accepting { held, source }, Report::Done) => {
+                self.unsaved = None;
+                match self.is_published {
+                    true => self.release(),
+                    false => self.publish(Outcome::Granted { held, source }),
+                }
+            }
+            (Doing::Accepting { .. }, Report::Broken(_)) if self.order.spends => self.on_unsaved(),
+            (Doing::Accepting { .. }, Report::Superseded) if self.order.spends => {
+                self.lease_until = None;
+                self.acquire()
+            }
+            (Doing::Accepting { held, source }, Report::Superseded | Report::Broken(_)) => {
+                self.unsaved = None;
+                self.publish(Outcome::Granted { held, source })
+            }
+            (Doing::Failing { outcome }, Report::Done | Report::Superseded | Report::Broken(_)) => {
+                self.publish(outcome)
+            }
+            (Doing::Publishing, Report::Done) if self.unsaved.is_some() => self.pause_longer(),
+            (Doing::Publishing, Report::Done) => self.release(),
+            (Doing::Pausing, Report::Done) if !self.is_escrowed && !self.is_published => {
+                self.doing = Doing::Escrowing;
+                Step::Escrow
+            }
+            (Doing::Pausing, Report::Done) => self.acquire(),
+            (Doing::Pausing, Report::Stopping) => self.release(),
+            (
+                Doing::Acquiring | Doing::Loading | Doing::Reserving | Doing::Intending,
+                Report::Broken(failure),
+            ) => self.publish(Outcome::Failed {
+                failure,
+                doubt_since: self.known_doubt(),
+                met: Meeting::Here,
+            }),
+            (Doing::Releasing, _) => Step::End,
+            // Nothing else comes of those steps. Should it all the same, nobody waits for ever and
+            // the lease is given back.
+            (_, _) if !self.is_published => {
+                let cause = if self.order.spends { Cause::InDoubt } else { Cause::Passing };
+                let doubt_since = self.known_doubt().or(self.sent_at);
+                let (failure, met) = (Failure::new(cause), Meeting::Here);
+                self.publish(Outcome::Failed { failure, doubt_since, met })
+            }
+            (_, _) => self.release(),
+        }
+    }
+
+    /// With the lease, and nothing sent yet.
+    fn decide(&mut self, now: Timestamp, recorded: Recorded, escrowed: Option<Escrowed>) -> Step {
+        self.recorded = recorded;
+        if let Some((held, source)) = self.unsaved {
+            return match recorded.generation >= held.generation {
+                // Another holder's answer came later: it is the one the server issued last.
+                true => self.superseded(recorded),
+                false => self.accept(held, source),
+            };
+        }
+        if let Some(step) = escrowed.and_then(|escrowed| self.recover(&recorded, escrowed)) {
+            return step;
+        }
+        if let Some(outcome) = self.adopt(now, &recorded, true) {
+            return self.publish(outcome);
+        }
+        // Nothing newer was ever obtained here, if the escrow's newest is the row's.
+        let is_newest = escrowed.is_some_and(|known| known.generation == recorded.generation);
+        let is_older =
+            recorded.is_restored && !is_newest || recorded.generation < self.order.generation;
+        if self.order.spends && is_older {
+            return self.doubt_the_store(now);
+        }
+        if recorded.grant != Grant::Usable {
+            let failure = Failure::new(Cause::Reauthorize);
+            let met = Meeting::Nothing(recorded.grant);
+            return self.publish(Outcome::Failed { failure, doubt_since: None, met });
+        }
+        if !self.order.spends {
+            return self.send(now);
+        }
+        if now >= self.send_by(now) {
+            let (failure, doubt_since) = (Failure::new(Cause::InDoubt), self.known_doubt());
+            self.attempt = self.attempt.max(recorded.attempt);
+            let met = Meeting::Unheard;
+            return self.publish(Outcome::Failed { failure, doubt_since, met });
+        }
+        self.doing = Doing::Reserving;
+        Step::Reserve
+    }
+
+    /// What the escrow has and the row has not.
+    fn recover(&mut self, recorded: &Recorded, escrowed: Escrowed) -> Option<Step> {
+        let Escrowed { generation, attempt, answer } = escrowed;
+        match answer {
+            Answer::Granted { sent_at, lifetime } if generation > recorded.generation => {
+                self.attempt = self.attempt.max(attempt).max(recorded.attempt);
+                self.is_escrowed = true;
+                Some(self.accept(Held { generation, sent_at, lifetime }, Source::Escrow))
+            }
+            Answer::Failed { failure, refused, rotated }
+                if recorded.intent.is_some() && attempt == recorded.attempt =>
+            {
+                self.attempt = attempt;
+                let in_doubt = recorded.intent.filter(|_| failure.cause == Cause::InDoubt);
+                let doubt_since = recorded.doubt_since.or(in_doubt);
+                let generation = recorded.generation + u64::from(rotated);
+                let (source, met) = (Source::Escrow, Meeting::Escrow);
+                let outcome = Outcome::Failed { failure, doubt_since, met };
+                self.doing = Doing::Failing { outcome };
+                Some(Step::Save(Change::Fail { generation, source, refused, doubt_since }))
+            }
+            Answer::Granted { .. } | Answer::Failed { .. } => None,
+        }
+    }
+
+    /// What another process obtained, or failed with, since this one last looked. Whoever has the
+    /// lease knows that nobody is at it any more.
+    fn adopt(&mut self, now: Timestamp, recorded: &Recorded, has_lease: bool) -> Option<Outcome> {
+        let newer = recorded.held.filter(|held| held.generation > self.order.generation);
+        if let Some(held) = newer.filter(|held| now < held.hand_out_until()) {
+            self.attempt = self.attempt.max(recorded.attempt);
+            return Some(Outcome::Granted { held, source: Source::Row });
+        }
+        if recorded.attempt <= self.order.attempt {
+            return None;
+        }
+        let unheard = recorded.intent.filter(|_| has_lease && self.order.spends);
+        let doubt_since = recorded.doubt_since.or(unheard);
+        let failed = |failure, met| Some(Outcome::Failed { failure, doubt_since, met });
+        let recent = recorded.failure.and_then(|met| self.shared(now, met));
+        let outcome = match (recent, doubt_since) {
+            (Some(failure), _) => failed(failure, Meeting::Row),
+            // Time does not end a doubt.
+            (None, Some(_)) => failed(Failure::new(Cause::InDoubt), Meeting::Unheard),
+            (None, None) => None,
+        };
+        if outcome.is_some() {
+            self.attempt = recorded.attempt;
+        }
+        outcome
+    }
+
+    /// Another process's failure, with what is left of its `Retry-After`, if it is this one's too.
+    fn shared(&self, now: Timestamp, met: Met) -> Option<Failure> {
+        let age = now.since(met.at);
+        let retry_after = met.failure.retry_after.unwrap_or_default();
+        let shared_for = if self.order.is_probe { PROBE_SHARED_FOR } else { FAILURE_SHARED_FOR };
+        let is_doubt = met.failure.cause == Cause::InDoubt;
+        let is_recent = met.is_ours && age < shared_for.max(retry_after);
+        if !(is_doubt || is_recent) {
+            return None;
+        }
+        let left = retry_after.saturating_sub(age);
+        Some(Failure { retry_after: Some(left).filter(|left| !left.is_zero()), ..met.failure })
+    }
+
+    /// After a refusal, before anything is stopped: only what was presented is refused.
+    fn confirm(
+        &mut self,
+        failure: Failure,
+        recorded: Recorded,
+        escrowed: Option<Escrowed>,
+    ) -> Step {
+        if recorded.generation > self.recorded.generation {
+            return self.superseded(recorded);
+        }
+        let newer = escrowed.filter(|known| matches!(known.answer, Answer::Granted { .. }));
+        if let Some(step) = newer.and_then(|known| self.recover(&recorded, known)) {
+            return step;
+        }
+        if recorded.attempt > self.attempt {
+            // Somebody took the lease meanwhile.
+            return self.publish(Outcome::Elsewhere { retry_after: LOOK_AGAIN });
+        }
+        self.fail(failure, true, false)
+    }
+
+    /// Another holder was faster.
+    fn superseded(&mut self, recorded: Recorded) -> Step {
+        self.unsaved = None;
+        self.attempt = self.attempt.max(recorded.attempt);
+        if self.is_published {
+            return self.release();
+        }
+        self.publish(match recorded.held {
+            Some(held) if held.generation > self.order.generation => {
+                Outcome::Granted { held, source: Source::Row }
+            }
+            Some(_) | None => Outcome::Elsewhere { retry_after: LOOK_AGAIN },
+        })
+    }
+
+    /// The store is an older copy of itself: its refresh token may be spent, and the one that came
+    /// after it is not here.
+    fn doubt_the_store(&mut self, now: Timestamp) -> Step {
+        self.attempt = self.order.attempt.max(self.recorded.attempt) + 1;
+        let since = self.known_doubt().unwrap_or(now);
+        let outcome = Outcome::Failed {
+            failure: Failure::new(Cause::InDoubt),
+            doubt_since: Some(since),
+            met: Meeting::Restored,
+        };
+        self.doing = Doing::Failing { outcome };
+        let generation = self.recorded.generation.max(self.order.generation);
+        Step::Save(Change::Doubt { generation, attempt: self.attempt, since })
+    }
+
+    fn send(&mut self, now: Timestamp) -> Step {
+        let not_after = match self.lease_until {
+            Some(until) if self.order.spends => {
+                (until - self.order.request_limit).min(self.send_by(now))
+            }
+            Some(_) | None => Timestamp::NEVER,
+        };
+        self.sent_at = Some(now);
+        self.attempt = self.attempt.max(self.recorded.attempt + 1);
+        self.doing = Doing::Sending;
+        Step::Send { not_after }
+    }
+
+    /// A request in doubt is sent again while the server takes it, or when nothing is left to lose.
+    fn send_by(&self, now: Timestamp) -> Timestamp {
+        let Some(since) = self.known_doubt() else { return Timestamp::NEVER };
+        let safe_until = self.order.replay.safe_until(since);
+        let newer = self.recorded.held.filter(|held| held.generation > self.order.generation);
+        let last_end = newer.map_or(Timestamp::ZERO, |held| held.expires_at());
+        match now < safe_until || now < last_end.max(self.order.usable_until) {
+            true => safe_until,
+            false => Timestamp::NEVER,
+        }
+    }
+
+    fn on_answer(&mut self, answer: Answer) -> Step {
+        match answer {
+            Answer::Granted { sent_at, lifetime } => {
+                let generation = self.recorded.generation.max(self.order.generation) + 1;
+                self.accept(Held { generation, sent_at, lifetime }, Source::Server)
+            }
+            Answer::Failed { failure, refused: true, rotated: false } => {
+                self.doing = Doing::Confirming { failure };
+                Step::Load
+            }
+            Answer::Failed { failure, refused, rotated } => self.fail(failure, refused, rotated),
+        }
+    }
+
+    fn accept(&mut self, held: Held, source: Source) -> Step {
+        self.unsaved = Some((held, source));
+        self.doing = Doing::Accepting { held, source };
+        Step::Save(Change::Accept { generation: held.generation, source })
+    }
+
+    /// The store does not take the answer. It may go to callers as soon as it cannot be lost.
+    fn on_unsaved(&mut self) -> Step {
+        match self.unsaved {
+            Some((held, source)) if self.is_escrowed && !self.is_published => {
+                self.publish(Outcome::Granted { held, source })
+            }
+            Some(_) | None => self.pause_longer(),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure, refused: bool, rotated: bool) -> Step {
+        let own = self.sent_at.filter(|_| failure.cause == Cause::InDoubt && self.order.spends);
+        let doubt_since = self.known_doubt().or(own);
+        let outcome = Outcome::Failed { failure, doubt_since, met: Meeting::Here };
+        self.doing = Doing::Failing { outcome };
+        Step::Save(Change::Fail {
+            generation: self.recorded.generation + u64::from(rotated),
+            source: Source::Server,
+            refused,
+            doubt_since,
+        })
+    }
+
+    /// Since when the refresh token may be spent, before this renewal's own request.
+    fn known_doubt(&self) -> Option<Timestamp> {
+        self.recorded.doubt_since.or(self.recorded.intent).filter(|_| self.order.spends)
+    }
+
+    fn acquire(&mut self) -> Step {
+        self.doing = Doing::Acquiring;
+        Step::Acquire
+    }
+
+    fn publish(&mut self, outcome: Outcome) -> Step {
+        self.is_published = true;
+        self.doing = Doing::Publishing;
+        Step::Publish(outcome)
+    }
+
+    fn pause_longer(&mut self) -> Step {
+        let (from, to) = SAVE_AGAIN;
+        self.pauses += 1;
+        self.pause(to.min(from * 2_u32.saturating_pow(self.pauses - 1)))
+    }
+
+    fn pause(&mut self, pause: Duration) -> Step {
+        self.doing = Doing::Pausing;
+        Step::Wait(pause)
+    }
+
+    fn release(&mut self) -> Step {
+        match self.lease_until.take() {
+            Some(_) => {
+                self.doing = Doing::Releasing;
+                Step::Release
+            }
+            None => {
+                self.doing = Doing::Releasing;
+                Step::End
+            }
+        }
+    }
+}
