@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(OneMore);
 
-/// A number that is kept as the next one, so that zero is left to mean none.
+/// A number that is kept as the next one, so that zero is left to mean none. The last two are one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct OneMore(NonZeroU64);
 
@@ -22,7 +22,10 @@ impl OneMore {
     }
 
     const fn get(self) -> u64 {
-        self.0.get() - 1
+        match self.0.get() {
+            u64::MAX => u64::MAX,
+            kept => kept - 1,
+        }
     }
 
     const fn plus(self, number: u64) -> Self {
@@ -171,6 +174,7 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(Timestamp::ZERO - second, Timestamp::ZERO);
         assert_eq!(Timestamp::ZERO.as_nanos(), 0);
+        assert_eq!(Timestamp::NEVER.as_nanos(), u64::MAX);
         assert_eq!(Timestamp::NEVER + second, Timestamp::NEVER);
         assert_eq!(Timestamp::from_nanos(u64::MAX), Timestamp::NEVER);
         assert_eq!(Timestamp::from_secs(7) + second, Timestamp::from_secs(8));
