@@ -58,6 +58,12 @@ impl<'a> Body<'a> {
         last(&self.members, name, read)
     }
 
+    /// Every parameter of this name.
+    pub(crate) fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s Value> {
+        let named = self.members.iter().filter(move |member| member.name.as_str() == name);
+        named.map(|member| &member.value)
+    }
+
     /// The last text of this name that is not empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.members

@@ -1,4 +1,4 @@
-//! The token request (RFC 6749 §3.2, §4.4.2, §6).
+//! The token request (RFC 6749 §3.2, §4.1.3, §4.4.2, §6; RFC 8628 §3.4).
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
 use crate::basic::encode_basic;
-use crate::{Client, ClientAuthentication, Scope, Secret};
+use crate::{Client, ClientAuthentication, CodeVerifier, Scope, Secret};
 
 /// The media type of every token request.
 pub const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
@@ -19,6 +19,17 @@ pub enum Grant {
     /// `refresh_token` (RFC 6749 §6): to be sent once, for the server may count the second use as
     /// theft.
     RefreshToken(Secret),
+    /// `authorization_code` (RFC 6749 §4.1) with PKCE (RFC 7636): good once.
+    AuthorizationCode {
+        /// What came to the redirect URI.
+        code: Secret,
+        /// The redirect URI of the authorization request, exactly.
+        redirect_uri: String,
+        /// Whose challenge was in the authorization request.
+        verifier: CodeVerifier,
+    },
+    /// The device code (RFC 8628): asked about until the user has decided.
+    DeviceCode(Secret),
 }
 
 impl Grant {
@@ -27,6 +38,8 @@ impl Grant {
         match self {
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken(_) => "refresh_token",
+            Self::AuthorizationCode { .. } => "authorization_code",
+            Self::DeviceCode(_) => "urn:ietf:params:oauth:grant-type:device_code",
         }
     }
 }
@@ -61,8 +74,17 @@ impl TokenRequest {
     /// Whether `name` is set by the grant, the scope or the client, and so is never taken from
     /// [`parameters`](Self::parameters): a parameter sent twice is an error (RFC 6749 §3.2).
     pub fn is_reserved(name: &str) -> bool {
-        const RESERVED: [&str; 5] =
-            ["client_id", "client_secret", "grant_type", "refresh_token", "scope"];
+        const RESERVED: [&str; 9] = [
+            "client_id",
+            "client_secret",
+            "code",
+            "code_verifier",
+            "device_code",
+            "grant_type",
+            "redirect_uri",
+            "refresh_token",
+            "scope",
+        ];
         RESERVED.contains(&name)
     }
 
@@ -75,6 +97,12 @@ impl TokenRequest {
             Grant::RefreshToken(refresh_token) => {
                 form.push(("refresh_token", refresh_token.expose()));
             }
+            Grant::AuthorizationCode { code, redirect_uri, verifier } => {
+                form.push(("code", code.expose()));
+                form.push(("redirect_uri", redirect_uri));
+                form.push(("code_verifier", verifier.expose()));
+            }
+            Grant::DeviceCode(device_code) => form.push(("device_code", device_code.expose())),
         }
         if !self.scope.is_empty() {
             form.push(("scope", self.scope.as_str()));
@@ -87,21 +115,28 @@ impl TokenRequest {
     /// The request as `client` sends it. The client authenticates one way (RFC 6749 §2.3): with
     /// `Basic` nothing of it is in the body.
     pub fn encode(&self, client: &Client) -> EncodedRequest {
-        let mut form = self.form();
-        let authorization = match &client.authentication {
-            ClientAuthentication::Basic(secret) => Some(encode_basic(&client.id, secret)),
-            ClientAuthentication::Post(secret) => {
-                form.push(("client_id", &client.id));
-                form.push(("client_secret", secret.expose()));
-                None
-            }
-            ClientAuthentication::None => {
-                form.push(("client_id", &client.id));
-                None
-            }
-        };
-        EncodedRequest { authorization, body: encode_form(&form) }
+        encode_for(client, self.form())
     }
+}
+
+/// A form with the client's authentication, in the one place where it belongs.
+pub(crate) fn encode_for<'a>(
+    client: &'a Client,
+    mut form: Vec<(&'a str, &'a str)>,
+) -> EncodedRequest {
+    let authorization = match &client.authentication {
+        ClientAuthentication::Basic(secret) => Some(encode_basic(&client.id, secret)),
+        ClientAuthentication::Post(secret) => {
+            form.push(("client_id", &client.id));
+            form.push(("client_secret", secret.expose()));
+            None
+        }
+        ClientAuthentication::None => {
+            form.push(("client_id", &client.id));
+            None
+        }
+    };
+    EncodedRequest { authorization, body: encode_form(&form) }
 }
 
 fn encode_form(form: &[(&str, &str)]) -> Secret {
@@ -172,6 +207,22 @@ mod tests {
             assert_eq!(encoded.authorization.as_ref().map(Secret::expose), authorization);
             assert_eq!(encoded.body.expose(), body, "{authentication:?}");
         }
+    }
+
+    #[test]
+    fn a_code_goes_with_its_redirect_uri_and_its_verifier() {
+        let grant = Grant::AuthorizationCode {
+            code: "c/1".into(),
+            redirect_uri: "http://127.0.0.1:7/callback".to_owned(),
+            verifier: CodeVerifier::from_random([0; 32]),
+        };
+        let encoded = TokenRequest::new(grant).encode(&client(ClientAuthentication::None));
+        assert_eq!(
+            encoded.body.expose(),
+            "grant_type=authorization_code&code=c%2F1\
+             &redirect_uri=http%3A%2F%2F127.0.0.1%3A7%2Fcallback\
+             &code_verifier=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA&client_id=the+client"
+        );
     }
 
     #[test]
