@@ -13,6 +13,9 @@
 //! The fence guards the row alone. The authorization server never sees it: a token request must
 //! end before its lease does.
 //!
+//! What an authorization server answered is first put into an [`Escrow`] on this machine, and only
+//! then into the store: no failure of the store loses it.
+//!
 //! Time comes from a [`Clock`], the one place that reads the machine's.
 //!
 //! A backend is done when the suite in `conformance` (a feature of that name) passes on it.
@@ -20,6 +23,7 @@
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod escrow;
 mod key;
 mod key_file;
 mod lease;
@@ -29,6 +33,7 @@ mod stamp;
 mod store;
 
 pub use clock::{BootId, Clock, ManualClock, Moment, SystemClock};
+pub use escrow::{Escrow, FileEscrow, MemoryEscrow};
 pub use key::{Key, KeyError, Kind};
 pub use key_file::KeyFileError;
 pub use lease::{Acquired, Fence, HolderId, Lease};
