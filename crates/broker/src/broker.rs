@@ -15,7 +15,7 @@ use crate::handle::Handle;
 use crate::news::News;
 use crate::restore::{self, RememberedClient};
 use crate::scheduler::Scheduler;
-use crate::settings::CredentialSettings;
+use crate::settings::{Credential, CredentialSettings, LatestTerms};
 use crate::shared::{CredentialId, Shared};
 use crate::token::Token;
 
@@ -30,6 +30,7 @@ pub struct Broker {
     commands: mpsc::UnboundedSender<Command>,
     news: broadcast::Sender<News>,
     next_id: Arc<AtomicU64>,
+    terms: Arc<LatestTerms>,
 }
 
 /// What a broker is given instead of reaching for it.
@@ -65,12 +66,12 @@ impl Broker {
         let scheduler =
             Scheduler::new(Arc::clone(&surroundings), receiver, doors, news.clone(), seed);
         tokio::spawn(scheduler.run());
-        Self { surroundings, commands, news, next_id: Arc::new(AtomicU64::new(0)) }
+        Self { surroundings, commands, news, next_id: Arc::default(), terms: Arc::default() }
     }
 
     /// Adds a credential, with whatever the store holds for it.
     pub async fn add(&self, settings: CredentialSettings) -> Added {
-        let settings = Arc::new(settings);
+        let settings = Arc::new(Credential::new(settings, |terms| self.terms.share(terms)));
         let (mut tokens, mut attempts, mut known_tokens) = (Vec::new(), Vec::new(), Vec::new());
         for member in 0..settings.pool.max(1) {
             let restored = restore::restore(&self.surroundings, &settings, member).await;

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::doors::{DoorId, Visit};
 use crate::error::NoToken;
-use crate::settings::{AuthorizationServer, CredentialSettings};
+use crate::settings::{AuthorizationServer, Credential};
 use crate::shared::{CredentialId, Shared};
 use crate::token::Token;
 
@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Remove(CredentialId),
     Replace {
         id: CredentialId,
-        settings: Arc<CredentialSettings>,
+        settings: Arc<Credential>,
         done: oneshot::Sender<()>,
     },
     Ask {

@@ -15,7 +15,7 @@ use bellwether_store::{
 
 use crate::error::RenewalError;
 use crate::record::{Record, StoredClient, wall_expiry};
-use crate::settings::CredentialSettings;
+use crate::settings::Credential;
 use crate::stored_failure::StoredFailure;
 use crate::token::Token;
 use crate::transport::{Outgoing, TransportError};
@@ -50,7 +50,7 @@ impl Surroundings {
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) surroundings: Arc<Surroundings>,
-    pub(crate) settings: Arc<CredentialSettings>,
+    pub(crate) settings: Arc<Credential>,
     pub(crate) member: u16,
     /// The generation that is to be replaced.
     pub(crate) generation: u64,
@@ -384,7 +384,7 @@ impl Flight {
             secret: client.authentication.secret()?.clone(),
             in_body: matches!(client.authentication, ClientAuthentication::Post(_)),
             scope: self.settings.scope.to_string(),
-            parameters: self.settings.parameters.clone(),
+            parameters: self.settings.parameters.to_vec(),
         })
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::command::{Answer, Ask, Command, Tell};
 use crate::error::{NoToken, RenewalError};
-use crate::settings::CredentialSettings;
+use crate::settings::{Credential, CredentialSettings};
 use crate::shared::{Counters, Shared};
 use crate::token::Token;
 
@@ -55,11 +55,11 @@ pub enum Refusal {
 impl Handle {
     /// The credential's name.
     pub fn name(&self) -> String {
-        self.settings().name.clone()
+        self.settings().name.to_string()
     }
 
     /// What it was configured with.
-    pub fn settings(&self) -> Arc<CredentialSettings> {
+    pub fn settings(&self) -> Arc<Credential> {
         self.shared.settings.load_full()
     }
 
@@ -247,7 +247,11 @@ impl Handle {
     /// Changes what it is configured with. When this returns, the next token request uses it, and a
     /// token that was asked for otherwise is given to nobody.
     pub async fn replace(&self, settings: CredentialSettings) {
-        let (id, settings) = (self.shared.id, Arc::new(settings));
+        let before = self.settings();
+        let same = |terms| {
+            if *before.terms == terms { Arc::clone(&before.terms) } else { Arc::new(terms) }
+        };
+        let (id, settings) = (self.shared.id, Arc::new(Credential::new(settings, same)));
         let (done, replaced) = oneshot::channel();
         // A broker that has stopped needs no news, and answers none.
         if self.commands.send(Command::Replace { id, settings, done }).is_ok() {

@@ -40,7 +40,7 @@ pub use exchange::{Exchange, ExchangeError, Pair, Presented};
 pub use handle::{Current, Handle, PATIENCE, Refusal};
 pub use news::News;
 pub use restore::{RememberedClient, WHILE_USED};
-pub use settings::{AuthorizationServer, CredentialSettings, Identity, Obtain};
+pub use settings::{AuthorizationServer, Credential, CredentialSettings, Identity, Obtain, Terms};
 pub use shared::Counters;
 pub use token::Token;
 pub use transport::{

@@ -4,7 +4,7 @@ use bellwether_store::{Acquired, Clock, Kind, StoreError};
 
 use crate::flight::Surroundings;
 use crate::record::Record;
-use crate::settings::CredentialSettings;
+use crate::settings::Credential;
 use crate::token::Token;
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Restored {
 /// Reads a pool member's row; one of another configuration, or that does not open, is none.
 pub(crate) async fn restore(
     surroundings: &Surroundings,
-    settings: &CredentialSettings,
+    settings: &Credential,
     member: u16,
 ) -> Option<Restored> {
     let key = settings.key.clone().with_member(member);
@@ -57,7 +57,7 @@ pub(crate) async fn restore(
 }
 
 /// Removes a credential's rows.
-pub(crate) async fn forget(surroundings: &Surroundings, settings: &CredentialSettings) {
+pub(crate) async fn forget(surroundings: &Surroundings, settings: &Credential) {
     for member in 0..settings.pool.max(1) {
         let key = settings.key.clone().with_member(member);
         let store = &surroundings.store;

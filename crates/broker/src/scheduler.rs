@@ -22,7 +22,7 @@ use crate::error::{NoToken, RenewalError};
 use crate::flight::{Flight, Landed, Outcome, Surroundings};
 use crate::news::News;
 use crate::restore;
-use crate::settings::CredentialSettings;
+use crate::settings::Credential;
 use crate::shared::{Counters, CredentialId, Shared};
 use crate::token::Token;
 
@@ -280,7 +280,7 @@ impl Scheduler {
         }
         for (id, shared) in idle {
             self.remove(id);
-            let name = shared.settings.load().name.clone();
+            let name = shared.settings.load().name.to_string();
             let _ = self.news.send(News::Forgotten { name });
             let surroundings = Arc::clone(&self.surroundings);
             tokio::spawn(async move {
@@ -390,7 +390,7 @@ impl Scheduler {
         let Some(entry) = self.credentials.get(&passenger.credential) else {
             return self.settle(&passenger, Settled::NotSent);
         };
-        let settings: Arc<CredentialSettings> = entry.shared.settings.load_full();
+        let settings: Arc<Credential> = entry.shared.settings.load_full();
         let row = entry.members.get(usize::from(passenger.member));
         let flight = Arc::new(Flight {
             surroundings: Arc::clone(&self.surroundings),
@@ -505,7 +505,7 @@ impl Entry {
         if !self.shared.set_status(status) {
             return;
         }
-        let name = self.shared.settings.load().name.clone();
+        let name = self.shared.settings.load().name.to_string();
         if changed {
             tracing::info!(credential = %name, state = %status.state, "state");
         }

@@ -1,7 +1,9 @@
 //! What the broker is told of an authorization server and of a credential.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bellwether_lifecycle::{Allowance, Demand, Policy, Quota, Replay};
@@ -34,7 +36,7 @@ pub struct AuthorizationServer {
 }
 
 /// How a credential obtains its tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obtain {
     /// `client_credentials` (RFC 6749 §4.4).
     ClientCredentials,
@@ -45,7 +47,7 @@ pub enum Obtain {
     },
 }
 
-/// One configured way to a token.
+/// One configured way to a token, as it is given to a broker.
 #[derive(Clone, Debug)]
 pub struct CredentialSettings {
     /// Its name.
@@ -72,7 +74,106 @@ pub struct CredentialSettings {
     pub unverified: bool,
 }
 
-impl CredentialSettings {
+/// The same as a broker keeps it: what is its own, and what many have alike.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    pub(crate) name: Arc<str>,
+    pub(crate) key: Key,
+    pub(crate) client: Client,
+    pub(crate) terms: Arc<Terms>,
+}
+
+/// What credentials of one kind have alike; each field as in [`CredentialSettings`].
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "documented there")]
+pub struct Terms {
+    pub authorization_server: Arc<AuthorizationServer>,
+    pub obtain: Obtain,
+    pub scope: Scope,
+    pub parameters: Box<[(String, String)]>,
+    pub pool: u16,
+    pub quota: Option<Quota>,
+    pub demand: Demand,
+    pub unverified: bool,
+}
+
+/// A credential reads as if it had its terms to itself.
+impl Deref for Credential {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+impl Credential {
+    /// `shared` gives the terms of another credential where they are the same.
+    pub(crate) fn new(
+        settings: CredentialSettings,
+        shared: impl FnOnce(Terms) -> Arc<Terms>,
+    ) -> Self {
+        let CredentialSettings { name, key, authorization_server, mut client, obtain, .. } =
+            settings;
+        let CredentialSettings { scope, parameters, pool, quota, demand, unverified, .. } =
+            settings;
+        client.id.shrink_to_fit();
+        let parameters = parameters.into();
+        let name = if *name == *key.name() { key.shared_name() } else { name.into() };
+        let terms = Terms {
+            authorization_server,
+            obtain,
+            scope,
+            parameters,
+            pool,
+            quota,
+            demand,
+            unverified,
+        };
+        Self { name, key, client, terms: shared(terms) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its rows are in the store, without the member.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Who asks.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What it was given as, to be changed and given again.
+    pub fn to_settings(&self) -> CredentialSettings {
+        let Terms {
+            authorization_server,
+            obtain,
+            scope,
+            parameters,
+            pool,
+            quota,
+            demand,
+            unverified,
+        } = Terms::clone(&self.terms);
+        CredentialSettings {
+            name: self.name.to_string(),
+            key: self.key.clone(),
+            authorization_server,
+            client: self.client.clone(),
+            obtain,
+            scope,
+            parameters: parameters.into(),
+            pool,
+            quota,
+            demand,
+            unverified,
+        }
+    }
+
     pub(crate) fn policy(&self) -> Policy {
         Policy {
             pool: self.pool,
@@ -97,14 +198,6 @@ impl CredentialSettings {
         }
     }
 
-    /// Whether its grant is spent by use.
-    pub fn spends(&self) -> bool {
-        match self.obtain {
-            Obtain::ClientCredentials => false,
-            Obtain::RefreshToken { .. } => true,
-        }
-    }
-
     /// The token request, with this refresh token if the grant needs one.
     pub(crate) fn request(&self, refresh_token: Option<&Secret>) -> Option<TokenRequest> {
         let grant = match (&self.obtain, refresh_token) {
@@ -112,7 +205,7 @@ impl CredentialSettings {
             (Obtain::RefreshToken { .. }, Some(token)) => Grant::RefreshToken(token.clone()),
             (Obtain::RefreshToken { .. }, None) => return None,
         };
-        let (scope, parameters) = (self.scope.clone(), self.parameters.clone());
+        let (scope, parameters) = (self.scope.clone(), self.parameters.to_vec());
         Some(TokenRequest { grant, scope, parameters })
     }
 
@@ -147,6 +240,59 @@ impl CredentialSettings {
     pub(crate) fn secret_digest(&self, keyring: &Keyring) -> String {
         let secret = self.client.authentication.secret().map_or("", Secret::expose);
         keyring.digest("client secret", secret.as_bytes()).to_hex()
+    }
+}
+
+impl Terms {
+    /// Whether its grant is spent by use.
+    pub fn spends(&self) -> bool {
+        match self.obtain {
+            Obtain::ClientCredentials => false,
+            Obtain::RefreshToken { .. } => true,
+        }
+    }
+}
+
+impl PartialEq for Terms {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            authorization_server,
+            obtain,
+            scope,
+            parameters,
+            pool,
+            quota,
+            demand,
+            unverified,
+        } = self;
+        Arc::ptr_eq(authorization_server, &other.authorization_server)
+            && (obtain, scope, parameters) == (&other.obtain, &other.scope, &other.parameters)
+            && (pool, quota, demand) == (&other.pool, &other.quota, &other.demand)
+            && *unverified == other.unverified
+    }
+}
+
+/// The terms of the credentials that were added last. Most are added beside others like them, and
+/// looking at a few finds these.
+#[derive(Debug, Default)]
+pub(crate) struct LatestTerms(Mutex<VecDeque<Weak<Terms>>>);
+
+impl LatestTerms {
+    /// How many are looked at.
+    const MOST: usize = 16;
+
+    /// The same terms, kept once.
+    pub(crate) fn share(&self, terms: Terms) -> Arc<Terms> {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.retain(|known| known.strong_count() > 0);
+        let same = |known: &Weak<Terms>| known.upgrade().filter(|known| **known == terms);
+        if let Some(known) = latest.iter().find_map(same) {
+            return known;
+        }
+        let terms = Arc::new(terms);
+        latest.truncate(Self::MOST - 1);
+        latest.push_front(Arc::downgrade(&terms));
+        terms
     }
 }
 

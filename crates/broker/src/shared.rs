@@ -9,7 +9,7 @@ use bellwether_store::Clock;
 use tokio::sync::Notify;
 
 use crate::error::RenewalError;
-use crate::settings::CredentialSettings;
+use crate::settings::Credential;
 use crate::token::Token;
 
 /// Names a credential inside a broker.
@@ -20,7 +20,7 @@ pub(crate) struct CredentialId(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: CredentialId,
-    pub(crate) settings: ArcSwap<CredentialSettings>,
+    pub(crate) settings: ArcSwap<Credential>,
     pub(crate) clock: Arc<dyn Clock>,
     slots: Box<[ArcSwapOption<Token>]>,
     budget: Option<Box<Mutex<Budget>>>,
@@ -61,7 +61,7 @@ impl Counters {
 impl Shared {
     pub(crate) fn new(
         id: CredentialId,
-        settings: Arc<CredentialSettings>,
+        settings: Arc<Credential>,
         clock: Arc<dyn Clock>,
         status: Status,
     ) -> Self {

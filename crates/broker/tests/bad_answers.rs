@@ -84,7 +84,7 @@ impl Played {
 
     /// Starts anew over the same store, later than any `Retry-After` says.
     async fn restarted(&self) -> Self {
-        let settings = CredentialSettings::clone(&self.handle.settings());
+        let settings = self.handle.settings().to_settings();
         Self::over(self.store.clone(), settings, secs(2 * 3600)).await
     }
 

@@ -70,7 +70,7 @@ pub(crate) async fn renew_secret(
             return;
         }
     };
-    let mut settings = (*handle.settings()).clone();
+    let mut settings = handle.settings().to_settings();
     settings.client.authentication = match settings.client.authentication {
         ClientAuthentication::Basic(_) => ClientAuthentication::Basic(secret),
         ClientAuthentication::Post(_) => ClientAuthentication::Post(secret),

@@ -162,7 +162,7 @@ impl Clients {
     pub(crate) fn forget(&self, name: &str) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.by_digest.retain(|_, brought| {
-            brought.offered().is_none_or(|offered| offered.handle.settings().name != name)
+            brought.offered().is_none_or(|offered| offered.handle.settings().name() != name)
         });
     }
 

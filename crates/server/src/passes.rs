@@ -102,11 +102,11 @@ impl Passes {
     /// Nothing leads to this credential any more.
     pub(crate) fn forget(&self, name: &str) {
         let mut locals = self.locals.write().unwrap_or_else(PoisonError::into_inner);
-        locals.retain(|_, offered| offered.handle.settings().name != name);
+        locals.retain(|_, offered| offered.handle.settings().name() != name);
         drop(locals);
         self.passes.write().unwrap_or_else(PoisonError::into_inner).retain(|_, pass| {
             match &pass.leads_to {
-                LeadsTo::Credential(offered) => offered.handle.settings().name != name,
+                LeadsTo::Credential(offered) => offered.handle.settings().name() != name,
                 LeadsTo::Itself(_) => true,
             }
         });
@@ -148,7 +148,7 @@ impl Passes {
     }
 
     fn credential_mark(&self, offered: &Offered) -> [u8; 8] {
-        let key = offered.handle.settings().key.to_string();
+        let key = offered.handle.settings().key().to_string();
         let digest = self.broker.keyring().digest("local credential", key.as_bytes());
         std::array::from_fn(|i| digest.as_bytes()[i])
     }

@@ -41,17 +41,17 @@ impl Gateway {
                 let keyring = self.broker.keyring();
                 let offered =
                     self.callers.client(&request.client_id, request.secret.as_ref(), keyring)?;
-                Some(offered.handle.settings().name.clone())
+                Some(offered.handle.name())
             }
         };
         match self.passes.find(token) {
             Some(LeadsTo::Credential(offered)) => {
                 let settings = offered.handle.settings();
                 let own = match allowed {
-                    Some(name) => name == settings.name,
+                    Some(name) => name == settings.name(),
                     None => {
-                        settings.client.id == request.client_id
-                            && settings.client.authentication.secret() == request.secret.as_ref()
+                        settings.client().id == request.client_id
+                            && settings.client().authentication.secret() == request.secret.as_ref()
                     }
                 };
                 if own {

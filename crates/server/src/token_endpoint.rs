@@ -85,9 +85,9 @@ impl Gateway {
                 self.hand_out(offered, renew).await
             }
             "refresh_token" => {
-                self.refresh(&request, &offered.vendor, settings.client.clone()).await
+                self.refresh(&request, &offered.vendor, settings.client().clone()).await
             }
-            _ => forward::once(&offered.vendor, &settings.client, &request, self).await,
+            _ => forward::once(&offered.vendor, settings.client(), &request, self).await,
         }
     }
 

@@ -65,6 +65,11 @@ impl Key {
         &self.name
     }
 
+    /// The name, to be kept without another copy.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// The member, if the key has one.
     pub fn member(&self) -> Option<u16> {
         self.member
