@@ -178,6 +178,7 @@ pub(crate) fn fault(path: &Path, error: &io::Error) -> StoreError {
         ErrorKind::PermissionDenied,
         ErrorKind::ReadOnlyFilesystem,
         ErrorKind::NotADirectory,
+        ErrorKind::IsADirectory,
         ErrorKind::AlreadyExists,
     ];
     if forbidden.contains(&kind) {
