@@ -48,7 +48,9 @@ pub(crate) fn fault(path: &Path, error: &Error) -> StoreError {
     StoreError::Unavailable { why }
 }
 
-const RESTORE: &str = "restore it from a backup, or move it away to begin with an empty store";
+/// What to do about a damaged file.
+pub(crate) const RESTORE: &str =
+    "restore it from a backup, or move it away to begin with an empty store";
 
 #[cfg(test)]
 mod tests {

@@ -10,11 +10,15 @@
 //! long as its process lives. The kernel drops that lock when the process dies, however it dies,
 //! so that its leases are free at once and need not be waited out.
 //!
+//! A file that was copied, or set back to an older state, is recognised when it is opened and begins
+//! another epoch: what it holds may have been used since.
+//!
 //! The file, its companions and its directory have to be on a local file system; only the owner
 //! can read them. SQLite is bundled: versions before 3.51.3 can corrupt a log that several
 //! connections share, and are refused should one be linked in.
 
 mod fault;
+mod origin;
 mod place;
 mod presence;
 mod schema;

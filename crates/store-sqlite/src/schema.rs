@@ -6,12 +6,15 @@ use std::time::Duration;
 use bellwether_store::StoreError;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::fault::fault;
+use crate::fault::{RESTORE, fault};
+use crate::origin::{self, Birth};
 
 /// Marks the file as ours: "Bwth".
 const APPLICATION_ID: i32 = 0x4277_7468;
 /// Goes up with each change that an earlier release could not read.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
+/// The oldest that is brought up to date.
+const OLDEST_SCHEMA: i32 = 1;
 /// The first without the corruption of a write-ahead log that several connections share.
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// How long one process waits for another's transaction.
@@ -70,7 +73,8 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     let mut connection =
         Connection::open_with_flags(path, flags).map_err(|error| fault(path, &error))?;
     recognise(&connection).map_err(|error| fault(path, &error))??;
-    set_up(&mut connection, path).map_err(|error| fault(path, &error))??;
+    let birth = Birth::of(path)?;
+    set_up(&mut connection, path, birth).map_err(|error| fault(path, &error))??;
     Ok(connection)
 }
 
@@ -83,17 +87,21 @@ fn recognise(connection: &Connection) -> rusqlite::Result<Result<(), StoreError>
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
     let path = connection.path().unwrap_or_default();
     let why = match (application, version, tables) {
-        (0, 0, 0) | (APPLICATION_ID, SCHEMA_VERSION, _) => return Ok(Ok(())),
+        (0, 0, 0) | (APPLICATION_ID, OLDEST_SCHEMA..=SCHEMA_VERSION, _) => return Ok(Ok(())),
         (APPLICATION_ID, _, _) => format!(
             "{path} was written by another release of bellwether (schema {version}, this one \
-             reads {SCHEMA_VERSION}); run that release, or choose another path"
+             reads {OLDEST_SCHEMA} to {SCHEMA_VERSION}); run that release, or choose another path"
         ),
         _ => format!("{path} is another program's database; choose another path"),
     };
     Ok(Err(StoreError::Refused { why }))
 }
 
-fn set_up(connection: &mut Connection, path: &Path) -> rusqlite::Result<Result<(), StoreError>> {
+fn set_up(
+    connection: &mut Connection,
+    path: &Path,
+    birth: Birth,
+) -> rusqlite::Result<Result<(), StoreError>> {
     connection.execute_batch(
         "PRAGMA trusted_schema = OFF;
          PRAGMA cell_size_check = ON;
@@ -116,18 +124,20 @@ fn set_up(connection: &mut Connection, path: &Path) -> rusqlite::Result<Result<(
         let verdict = text(connection, "PRAGMA quick_check(1)")?;
         if verdict != "ok" {
             let path = path.display();
-            let why = format!(
-                "{path} is damaged ({verdict}); restore it from a backup, or move it away to begin \
-                 with an empty store"
-            );
+            let why = format!("{path} is damaged ({verdict}); {RESTORE}");
             return Ok(Err(StoreError::Corrupt { why }));
         }
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let application: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    if application == 0 {
+    let number = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i32>(0));
+    let version = number("PRAGMA user_version")?;
+    if number("PRAGMA application_id")? == 0 {
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    if version < SCHEMA_VERSION {
+        transaction.execute_batch(origin::TABLE)?;
+        origin::begin(&transaction, birth)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     transaction.commit()?;
@@ -179,7 +189,7 @@ mod tests {
         let cases = [
             ("tables", "CREATE TABLE t (x)", "another program's"),
             ("application", "PRAGMA application_id = 7", "another program's"),
-            ("later", "PRAGMA application_id = 0x42777468; PRAGMA user_version = 2", "schema 2"),
+            ("later", "PRAGMA application_id = 0x42777468; PRAGMA user_version = 3", "schema 3"),
         ];
         for (name, sql, says) in cases {
             let path = directory.path().join(name);

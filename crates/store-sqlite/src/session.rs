@@ -1,5 +1,6 @@
 //! What the store does inside a transaction.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use bellwether_store::{
 };
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
-use crate::fault::fault;
+use crate::fault::{RESTORE, fault};
+use crate::origin::{self, Found, HighWater};
 use crate::place::{Identity, Place};
 use crate::presence::{self, Presence, PresenceName, Remains};
 use crate::schema;
@@ -30,6 +32,10 @@ pub(crate) struct Session {
     clock: Arc<dyn Clock>,
     place: Place,
     identity: Option<Identity>,
+    found: Found,
+    high_water: HighWater,
+    /// Whether the open transaction granted a lease.
+    granted: Cell<bool>,
     presence: Presence,
 }
 
@@ -38,13 +44,18 @@ impl Session {
     pub(crate) fn open(place: Place, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let opening = presence::opening(&place.locks)?;
         place.prepare_database()?;
-        let connection = schema::open(&place.database)?;
+        let mut connection = schema::open(&place.database)?;
+        let found = origin::examine(&mut connection, &place.database, &place.locks)?;
+        let high_water = HighWater::open(&place.locks, found.origin.instance)?;
         let presence = Presence::begin(&place.locks)?;
         let identity = place.identity();
-        let session = Self { connection, clock, place, identity, presence };
+        let granted = Cell::new(false);
+        let session =
+            Self { connection, clock, place, identity, found, high_water, granted, presence };
 
         let remains = presence::remains(&session.place.locks)?;
         session.begin(true)?;
+        session.check_counter()?;
         session.forget_leases(&remains)?;
         session.commit()?;
         drop((remains, opening));
@@ -54,6 +65,11 @@ impl Session {
     /// The database.
     pub(crate) fn path(&self) -> &Path {
         &self.place.database
+    }
+
+    /// What was found out about the store when it was opened.
+    pub(crate) fn found(&self) -> &Found {
+        &self.found
     }
 
     /// Begins a transaction, one that writes or one that reads.
@@ -66,15 +82,21 @@ impl Session {
             );
             return Err(StoreError::Unavailable { why });
         }
+        self.granted.set(false);
         let sql = if writes { "BEGIN IMMEDIATE" } else { "BEGIN DEFERRED" };
         self.run(sql)
     }
 
     /// Ends the transaction; what was written is on disk when this returns.
     pub(crate) fn commit(&self) -> Result<(), StoreError> {
+        // Read and not remembered: a grant may have been undone since.
+        let last = if self.granted.get() { Some(self.last_fence()?) } else { None };
         let committed = self.run("COMMIT");
         if committed.is_err() {
             self.roll_back();
+        } else if let Some(last) = last {
+            // One that stays too low only notices less.
+            let _ = self.high_water.note(last);
         }
         committed
     }
@@ -125,11 +147,7 @@ impl Session {
         let held = self.held(key)?;
         if let Some(held) = &held {
             if held.fence > last_fence {
-                let why = "its lease counter is behind its leases; restore it from a backup, or \
-                           move it away to begin with an empty store";
-                return Err(StoreError::Corrupt {
-                    why: format!("{}: {why}", self.path().display()),
-                });
+                return Err(self.counter_behind());
             }
             let remaining = held.remaining(now, &self.clock.boot_id().to_string());
             if held.holder != holder.to_string() && !remaining.is_zero() && !self.is_dead(held) {
@@ -137,6 +155,7 @@ impl Session {
             }
         }
         let fence = last_fence.next()?;
+        self.granted.set(true);
         self.change("UPDATE counter SET last_fence = ?1", [integer(fence.as_u64())])?;
         self.change(
             "INSERT OR REPLACE INTO lease
@@ -236,9 +255,25 @@ impl Session {
     }
 
     fn last_fence(&self) -> Result<Fence, StoreError> {
-        let sql = "SELECT last_fence FROM counter";
-        let read = self.connection.query_row(sql, [], |row| unsigned(row, 0));
-        read.map(Fence::from_u64).map_err(|error| self.fault(&error))
+        origin::last_fence(&self.connection, self.path())
+    }
+
+    /// Refuses a counter that would grant a fence once more.
+    fn check_counter(&self) -> Result<(), StoreError> {
+        let sql = "SELECT max(fence) FROM lease";
+        let read = self.connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+        let highest = read.map_err(|error| self.fault(&error))?;
+        let last = self.last_fence()?.as_u64().cast_signed();
+        if highest.is_some_and(|highest| highest > last) {
+            return Err(self.counter_behind());
+        }
+        Ok(())
+    }
+
+    fn counter_behind(&self) -> StoreError {
+        let path = self.path().display();
+        let why = format!("{path}: its lease counter is behind its leases; {RESTORE}");
+        StoreError::Corrupt { why }
     }
 
     fn held(&self, key: &Key) -> Result<Option<Held>, StoreError> {

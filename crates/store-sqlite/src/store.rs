@@ -1,13 +1,14 @@
 //! The store as its callers see it.
 
 use std::fmt;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bellwether_store::{
-    Acquired, Clock, Fence, HolderId, Key, Kind, Row, Saved, Store, StoreError, StoreFuture,
+    Acquired, Clock, Fence, HolderId, Key, Kind, Origin, Row, Saved, Store, StoreError, StoreFuture,
 };
 use tokio::sync::mpsc;
 
@@ -23,6 +24,8 @@ pub struct SqliteStore {
     thread: Option<JoinHandle<()>>,
     path: PathBuf,
     volatile: bool,
+    origin: Origin,
+    copied: Option<String>,
 }
 
 impl SqliteStore {
@@ -39,6 +42,7 @@ impl SqliteStore {
         let volatile = place.volatile;
         let session = Session::open(place, clock)?;
         let path = session.path().to_owned();
+        let (origin, copied) = (session.found().origin, session.found().warning.clone());
         let (jobs, queue) = mpsc::channel(QUEUE);
         let thread = thread::Builder::new()
             .name("store".to_owned())
@@ -46,7 +50,7 @@ impl SqliteStore {
             .map_err(|error| StoreError::Unavailable {
                 why: format!("no thread for the store ({error}); raise the limit on threads"),
             })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), path, volatile })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), path, volatile, origin, copied })
     }
 
     /// The file.
@@ -57,6 +61,12 @@ impl SqliteStore {
     /// Whether the file lies on a tmpfs, and so is gone after a reboot: worth a warning.
     pub fn is_volatile(&self) -> bool {
         self.volatile
+    }
+
+    /// What to tell a person if the file was found to be a copy or a restored backup when it was
+    /// opened here; its [`origin`](Store::origin) then has a new epoch.
+    pub fn was_copied(&self) -> Option<&str> {
+        self.copied.as_deref()
     }
 
     fn ask<T, F>(&self, writes: bool, work: F) -> StoreFuture<'_, T>
@@ -106,6 +116,10 @@ impl Store for SqliteStore {
     fn list(&self, kind: &Kind) -> StoreFuture<'_, Vec<(Key, Row)>> {
         let kind = kind.clone();
         self.ask(false, move |session| session.list(&kind))
+    }
+
+    fn origin(&self) -> StoreFuture<'_, Origin> {
+        Box::pin(ready(Ok(self.origin)))
     }
 
     fn durable(&self) -> bool {

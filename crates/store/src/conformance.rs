@@ -59,6 +59,7 @@ pub async fn run<F: Fixture>(make: impl AsyncFn() -> F) {
         rows_are_listed_by_kind_in_order,
         of_many_who_ask_at_once_one_gets_the_lease,
         no_count_is_lost_between_many_holders,
+        a_store_stays_itself,
     ];
 }
 
@@ -163,6 +164,19 @@ async fn a_durable_store_keeps_its_rows_when_closed(fixture: &impl Fixture) {
     write(&*store, &key("a"), row(3, b"kept")).await;
     drop(store);
     assert_eq!(load(&*fixture.open().await, &key("a")).await, Some(row(3, b"kept")));
+}
+
+async fn a_store_stays_itself(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let origin = store.origin().await.expect("tells its origin");
+    assert_eq!(origin.epoch, 0, "a new store is no copy");
+    assert_eq!(fixture.open().await.origin().await, Ok(origin), "another handle");
+    write(&*store, &key("a"), row(1, b"x")).await;
+    assert_eq!(store.origin().await, Ok(origin), "after a write");
+    if store.durable() {
+        drop(store);
+        assert_eq!(fixture.open().await.origin().await, Ok(origin), "closed and opened again");
+    }
 }
 
 async fn a_lease_keeps_others_out_of_its_key_alone(fixture: &impl Fixture) {

@@ -1,6 +1,7 @@
 //! A store that lives as long as its process.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bellwether_lifecycle::Timestamp;
 use crate::clock::Clock;
 use crate::key::{Key, Kind};
 use crate::lease::{Acquired, Fence, HolderId, Lease};
+use crate::origin::{InstanceId, Origin};
 use crate::store::{Row, Saved, Store, StoreFuture};
 
 /// Keeps rows in memory: for tests, simulations, and brokers that hold nothing worth keeping.
@@ -122,6 +124,11 @@ impl Store for MemoryStore {
             let of_kind = content.rows.iter().filter(|(key, _)| *key.kind() == kind);
             Ok(of_kind.map(|(key, row)| (key.clone(), row.clone())).collect())
         })
+    }
+
+    /// Always the same: nobody can copy it, and it forgets all at once.
+    fn origin(&self) -> StoreFuture<'_, Origin> {
+        Box::pin(ready(Ok(Origin { instance: InstanceId::from_u128(0), epoch: 0 })))
     }
 
     fn durable(&self) -> bool {

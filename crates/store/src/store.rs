@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::key::{Key, Kind};
 use crate::lease::{Acquired, Fence, HolderId};
+use crate::origin::Origin;
 use crate::seal::Sealed;
 
 /// What a store's methods return, boxed so that configuration can choose the backend.
@@ -37,6 +38,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// All rows of a kind, in the order of their keys.
     fn list(&self, kind: &Kind) -> StoreFuture<'_, Vec<(Key, Row)>>;
+
+    /// Which store this is. It stays the same for as long as the store is open.
+    fn origin(&self) -> StoreFuture<'_, Origin>;
 
     /// Whether an acknowledged write survives the process and the machine.
     fn durable(&self) -> bool;
