@@ -13,6 +13,7 @@ use crate::doors::Doors;
 use crate::flight::Surroundings;
 use crate::handle::Handle;
 use crate::news::News;
+use crate::reauthorized;
 use crate::restore::{self, RememberedClient};
 use crate::scheduler::Scheduler;
 use crate::settings::{Credential, CredentialSettings, LatestTerms};
@@ -88,7 +89,11 @@ impl Broker {
         let command = Command::Add { shared: Arc::clone(&shared), restored: tokens, attempts };
         // A broker that has stopped adds nothing; its handles say so.
         let _ = self.commands.send(command);
-        Added { handle: Handle { shared, commands: self.commands.clone() }, known_tokens }
+        let handle = Handle { shared, commands: self.commands.clone() };
+        if handle.settings().spends() {
+            reauthorized::watch(&self.surroundings, &handle);
+        }
+        Added { handle, known_tokens }
     }
 
     /// Stops renewing a credential; its rows stay.

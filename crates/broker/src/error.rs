@@ -24,10 +24,10 @@ pub enum RenewalError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is no refresh token to send.
-    #[error("no refresh token is held: obtain one with `bellwether login`, or configure one")]
+    #[error("no refresh token is held: somebody has to authorize once")]
     NoRefreshToken,
     /// The refresh token is known to be refused and is not sent again.
-    #[error("the refresh token was refused before: authorise again")]
+    #[error("the refresh token was refused before: authorize again")]
     KnownRefused,
     /// Our own fault; the renewal is tried again.
     #[error("the renewal ended without a result; this is a defect of Bellwether")]

@@ -14,6 +14,7 @@
 
 mod broker;
 mod command;
+mod custody;
 mod doors;
 mod error;
 mod exchange;
@@ -21,6 +22,7 @@ mod flight;
 mod handle;
 mod news;
 pub mod provider;
+mod reauthorized;
 mod record;
 mod restore;
 mod scheduler;
@@ -35,6 +37,7 @@ pub use bellwether_lifecycle as lifecycle;
 pub use bellwether_oauth as oauth;
 pub use bellwether_store as store;
 pub use broker::{Added, Broker, Environment};
+pub use custody::{Custody, CustodyError, NewGrant};
 pub use error::{NoToken, RenewalError};
 pub use exchange::{Exchange, ExchangeError, Pair, Presented};
 pub use handle::{Current, Handle, PATIENCE, Refusal};

@@ -75,8 +75,8 @@ pub trait Transport: Send + Sync + fmt::Debug {
 }
 
 impl Received {
-    /// What the reader of token responses wants to know.
-    pub(crate) fn message<'a>(
+    /// What the reader of an answer wants to know.
+    pub fn message<'a>(
         &'a self,
         wall: bellwether_lifecycle::UnixTime,
         secrets: &'a [&'a Secret],
