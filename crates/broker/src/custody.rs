@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::broker::Broker;
 use crate::flight::Surroundings;
 use crate::record::{Record, wall_expiry};
-use crate::settings::{CredentialSettings, Obtain};
+use crate::settings::{Credential, CredentialSettings, Obtain};
 use crate::token::Token;
 
 /// Long enough for two requests to the authorization server.
@@ -59,7 +59,7 @@ pub enum CustodyError {
 /// each change; else by itself after a while.
 pub struct Custody {
     surroundings: Arc<Surroundings>,
-    settings: CredentialSettings,
+    settings: Credential,
     key: Key,
     holder: HolderId,
     fence: Fence,
@@ -84,6 +84,7 @@ impl Broker {
         settings: CredentialSettings,
         patience: Duration,
     ) -> Result<Custody, CustodyError> {
+        let settings = Credential::new(settings, Arc::new);
         let surroundings = Arc::clone(self.surroundings());
         let key = settings.key.clone().with_member(0);
         let holder = HolderId::random()?;
