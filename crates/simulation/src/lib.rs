@@ -32,6 +32,7 @@ mod refresh_token;
 mod resource_server;
 mod revocation;
 mod rotation;
+pub mod system;
 mod timeline;
 mod token_endpoint;
 mod token_text;

@@ -45,6 +45,12 @@ struct RefreshToken {
     revoked: bool,
 }
 
+impl RefreshToken {
+    fn is_good(&self, now: Timestamp, client: ClientNumber) -> bool {
+        self.client == client && !self.revoked && now < self.expires_at
+    }
+}
+
 /// All refresh tokens; the oldest spent ones are forgotten.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RefreshTokens {
@@ -111,16 +117,32 @@ impl RefreshTokens {
         client: ClientNumber,
         rotation: Rotation,
     ) -> Redemption {
-        if !self.is_good(now, serial, client) {
-            return Redemption::Refused;
+        let redemption = self.judge(now, serial, client, rotation);
+        if matches!(redemption, Redemption::Unchanged | Redemption::Refused) {
+            return redemption;
         }
-        let Some(token) = self.get(serial) else {
-            return Redemption::Refused;
-        };
+        let Some(token) = self.get(serial) else { return redemption };
+        token.first_used_at = token.first_used_at.or(Some(now));
+        if let Some(parent) = token.parent {
+            self.acknowledge(parent);
+        }
+        redemption
+    }
+
+    /// What a use would come to, without using it.
+    pub(crate) fn judge(
+        &self,
+        now: Timestamp,
+        serial: u64,
+        client: ClientNumber,
+        rotation: Rotation,
+    ) -> Redemption {
+        let good = self.peek(serial).filter(|token| token.is_good(now, client));
+        let Some(token) = good else { return Redemption::Refused };
         let first_used_at = token.first_used_at;
         let within = |window| first_used_at.is_some_and(|first| now < first + window);
-        let redemption = match rotation {
-            Rotation::None => return Redemption::Unchanged,
+        match rotation {
+            Rotation::None => Redemption::Unchanged,
             _ if first_used_at.is_none() => Redemption::NewPair { ends: None },
             Rotation::NewPair { window } if within(window) => Redemption::NewPair { ends: None },
             Rotation::LastPair { window } if within(window) => {
@@ -137,12 +159,7 @@ impl RefreshTokens {
             | Rotation::SamePair { .. }
             | Rotation::UntilAcknowledged
             | Rotation::LastPair { .. } => Redemption::Reused,
-        };
-        token.first_used_at = first_used_at.or(Some(now));
-        if let Some(parent) = token.parent {
-            self.acknowledge(parent);
         }
-        redemption
     }
 
     /// Notes the pair that a use of `serial` got.
@@ -159,10 +176,8 @@ impl RefreshTokens {
         }
     }
 
-    pub(crate) fn is_good(&mut self, now: Timestamp, serial: u64, client: ClientNumber) -> bool {
-        let token = self.get(serial);
-        token
-            .is_some_and(|token| token.client == client && !token.revoked && now < token.expires_at)
+    pub(crate) fn is_good(&self, now: Timestamp, serial: u64, client: ClientNumber) -> bool {
+        self.peek(serial).is_some_and(|token| token.is_good(now, client))
     }
 
     pub(crate) fn family(&mut self, serial: u64) -> Option<u64> {
@@ -197,6 +212,10 @@ impl RefreshTokens {
             count += 1;
         }
         count
+    }
+
+    fn peek(&self, serial: u64) -> Option<&RefreshToken> {
+        self.records.get(usize::try_from(serial.checked_sub(self.first)?).ok()?)
     }
 
     fn get(&mut self, serial: u64) -> Option<&mut RefreshToken> {

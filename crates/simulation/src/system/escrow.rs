@@ -1,0 +1,68 @@
+//! A machine's escrow: answers that outlive its processes and the store's faults.
+
+use super::machine::Stamp;
+use super::server::Response;
+
+/// An answer as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    /// The generation that it begins, if it is a token.
+    pub(super) generation: u64,
+    pub(super) attempt: u64,
+    pub(super) sent_at: Stamp,
+    /// How far the wall clock of its writer was ahead.
+    pub(super) wall_error: i64,
+    pub(super) presented: Option<u64>,
+    /// Whose grant it is, to tell if tokens are mixed up.
+    pub(super) credential: usize,
+    pub(super) response: Response,
+    pub(super) secret: u32,
+}
+
+/// As `bellwether-store` thins out: when there are more …
+const MANY: usize = 16;
+/// … so many of the last are left, and those of the highest generation.
+const LEFT: usize = 4;
+
+#[derive(Debug, Default)]
+pub(super) struct Escrow {
+    records: Vec<Vec<Record>>,
+}
+
+impl Escrow {
+    pub(super) fn new(keys: usize) -> Self {
+        Self { records: vec![Vec::new(); keys] }
+    }
+
+    /// Appends a record, and says which refresh tokens are no longer here.
+    pub(super) fn append(&mut self, key: usize, record: Record) -> Vec<u64> {
+        let records = &mut self.records[key];
+        records.push(record);
+        if records.len() <= MANY {
+            return Vec::new();
+        }
+        let highest = records.iter().map(|record| record.generation).max();
+        let old = records.len() - LEFT;
+        let mut gone = Vec::new();
+        let mut position = 0;
+        records.retain(|record| {
+            position += 1;
+            let stays = position > old || Some(record.generation) == highest;
+            gone.extend(record.response.refresh().filter(|_| !stays));
+            stays
+        });
+        gone
+    }
+
+    pub(super) fn records(&self, key: usize) -> &[Record] {
+        &self.records[key]
+    }
+
+    /// The best answer: of the highest generation a token before a failure, then the last.
+    pub(super) fn best(&self, key: usize) -> Option<&Record> {
+        let rank = |record: &&Record| {
+            (record.generation, matches!(record.response, Response::Granted { .. }))
+        };
+        self.records[key].iter().max_by_key(rank)
+    }
+}

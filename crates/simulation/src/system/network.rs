@@ -1,0 +1,236 @@
+//! Between a process and the authorization server: where requests and answers get lost.
+
+use std::time::Duration;
+
+use bellwether_lifecycle::renewal::Report;
+use bellwether_lifecycle::{Cause, Failure};
+
+use super::fact::{Dispatch, Fact};
+use super::fault::Fault;
+use super::mistake::Mistake;
+use super::node::{Answered, FlightId};
+use super::server::Response;
+use super::world::{Happening, World};
+use crate::refresh_token::Redemption;
+
+impl World {
+    fn travel(&mut self) -> Duration {
+        let slow = self.strikes(Fault::NetworkSlow);
+        let usual = self.micros(2_000, 120_000);
+        let limit = self.scenario.request_limit.as_micros() as u64;
+        if slow { usual + self.micros(limit / 10, limit * 2) } else { usual }
+    }
+
+    fn come_back(&mut self, request: usize, answer: Answered) {
+        self.requests[request].answer = answer;
+        let after = self.travel();
+        self.timeline.add(self.now + after, Happening::Back(request));
+    }
+
+    /// A request leaves its process.
+    pub(super) fn leave(&mut self, number: usize) {
+        let request = self.requests[number];
+        let id = request.flight;
+        if self.nodes[id.node].flight(id).is_none()
+            || self.nodes[id.node].incarnation != request.incarnation
+        {
+            return;
+        }
+        self.totals.requests += 1;
+        let dispatch = self.dispatch(number);
+        let place = self.place(id.node, request.credential);
+        if self.strikes(Fault::ConnectionRefused) {
+            return self.come_back(number, Answered::NotSent);
+        }
+        self.tell(Fact::Sent { place, dispatch });
+        if self.strikes(Fault::RequestLost) || self.weather.network_away_until > self.now {
+            return;
+        }
+        if self.strikes(Fault::ConnectionReset) {
+            self.come_back(number, Answered::Reset);
+            // It may have got through.
+            if self.chance.below(2) == 0 {
+                return;
+            }
+            let after = self.travel();
+            return self.timeline.add(self.now + after, Happening::Arrive(number));
+        }
+        let after = self.travel();
+        self.timeline.add(self.now + after, Happening::Arrive(number));
+    }
+
+    /// What is true when a request leaves.
+    fn dispatch(&mut self, number: usize) -> Dispatch {
+        let request = self.requests[number];
+        let id = request.flight;
+        let now = self.now;
+        let machine = self.nodes[id.node].machine;
+        let clocks = self.machines[machine];
+        let Some(flight) = self.nodes[id.node].flight(id) else {
+            unreachable!("a request leaves its flight")
+        };
+        let (key, attempt, fence) = (flight.key, flight.renewal.attempt(), flight.fence);
+        let (order, has_room) = (flight.order, flight.has_room);
+        let row = self.store.row(key).unwrap_or_default();
+        let lease = self.store.lease(key);
+        let knows = self.nodes[id.node].keepers[request.credential].generation;
+        let kept = self.escrows[machine].best(key).map_or(0, |record| record.generation);
+        // A later holder may have taken over meanwhile: that is for the lease to prevent.
+        let is_ours = lease.is_none() || lease.map(|lease| lease.fence) == fence;
+        let about_it = |mark: super::store::Mark| mark.presented == request.token;
+        let is_skewed = row.doubt.is_some_and(|mark| {
+            let there = mark.at.resolve(clocks.reading(now));
+            !mark.at.is_of(clocks.reading(now))
+                && self.weather.clocks_are_wrong
+                && there > order.usable_until
+        });
+        Dispatch {
+            request: number,
+            token: request.token,
+            attempt,
+            checked_at: request.checked_at,
+            left_at: now,
+            has_intent: row.intent.is_some_and(about_it) && row.attempt == attempt && is_ours,
+            has_doubt: row.doubt.is_some_and(about_it),
+            usable_until: clocks
+                .world(self.nodes[id.node].keepers[request.credential].lifecycle.usable_until()),
+            is_blind: self.store.fell_back(key)
+                && self.grants[request.credential].fell_silently
+                && knows <= row.generation
+                && kept <= row.generation,
+            is_skewed,
+            has_room,
+            is_refused: row.refused.is_some() && row.refused == request.token,
+            owes: false,
+        }
+    }
+
+    /// A request reaches the server.
+    pub(super) fn arrive(&mut self, number: usize) {
+        let request = self.requests[number];
+        let credential = request.credential;
+        if self.weather.network_away_until > self.now {
+            return;
+        }
+        let is_away = self.weather.server_away_until > self.now;
+        if is_away || self.strikes(Fault::ServerErrorBefore) {
+            let answer = Answered::With(Response::Broken { refresh: None });
+            return self.send_back(number, answer);
+        }
+        if self.strikes(Fault::Throttled) {
+            let seconds = [0, 1, 5, 30][self.chance.below(4) as usize];
+            let retry_after = Some(Duration::from_secs(seconds)).filter(|after| !after.is_zero());
+            return self.send_back(number, Answered::With(Response::Throttled { retry_after }));
+        }
+        let is_wrong = request.secret != self.servers[credential].secret;
+        if is_wrong || self.strikes(Fault::InvalidClient) {
+            return self.send_back(number, Answered::With(Response::InvalidClient));
+        }
+        let plan = &self.scenario.plans[credential];
+        let (response, redemption) =
+            self.servers[credential].process(self.now, plan, request.token);
+        let spent = matches!(
+            redemption,
+            Some(Redemption::NewPair { .. } | Redemption::SamePair(_) | Redemption::Reused)
+        );
+        self.requests[number].spent = spent && response != Response::InvalidGrant;
+        self.note(None, Some(credential), || format!("server: {response:?} ({redemption:?})"));
+        self.tell(Fact::Processed { credential, request: number, token: request.token, spent });
+        if let (Response::InvalidGrant, Some(token)) = (response, request.token) {
+            self.tell(Fact::Refused { credential, token });
+        }
+        if self.requests[number].spent {
+            self.grants[credential].spent(self.now, request.token);
+        }
+        let response = match response {
+            Response::Granted { refresh, .. } if self.strikes(Fault::AnswerBroken) => {
+                Response::Broken { refresh }
+            }
+            Response::Granted { .. } if self.strikes(Fault::ServerErrorAfter) => {
+                Response::Broken { refresh: None }
+            }
+            response => response,
+        };
+        self.send_back(number, Answered::With(response));
+    }
+
+    fn send_back(&mut self, number: usize, answer: Answered) {
+        let is_reset = self.requests[number].answer == Answered::Reset;
+        if is_reset || self.strikes(Fault::AnswerLost) {
+            return;
+        }
+        self.come_back(number, answer);
+    }
+
+    /// Something comes back to the process.
+    pub(super) fn back(&mut self, number: usize) {
+        let request = self.requests[number];
+        let id = request.flight;
+        if self.nodes[id.node].incarnation != request.incarnation {
+            return;
+        }
+        let makes = self.mistake;
+        let spends = request.token.is_some();
+        let Some(flight) = self.nodes[id.node].flight(id) else { return };
+        if flight.request != Some(number) || flight.response.is_some() || flight.request_ended {
+            return;
+        }
+        let asked = flight.asked;
+        match request.answer {
+            Answered::Nothing => {}
+            Answered::NotSent => self.unanswered(id, asked, Cause::Passing),
+            Answered::Reset if makes == Some(Mistake::ResetRetriedAtOnce) => {
+                self.requests.push(super::node::Request { answer: Answered::Nothing, ..request });
+                let again = self.requests.len() - 1;
+                flight_mut(self, id).request = Some(again);
+                self.timeline.add(self.now, Happening::Leave(again));
+            }
+            Answered::Reset => {
+                let cause = if spends { Cause::InDoubt } else { Cause::Passing };
+                self.unanswered(id, asked, cause);
+            }
+            Answered::With(response) => {
+                flight.response = Some(response);
+                self.report(id, asked, Report::Answered);
+            }
+        }
+    }
+
+    fn unanswered(&mut self, id: FlightId, asked: u32, cause: Cause) {
+        let cause = match (self.mistake, cause) {
+            (Some(Mistake::TimeoutIsUnsent), Cause::InDoubt) => Cause::Passing,
+            (_, cause) => cause,
+        };
+        let failure = Failure::new(cause);
+        let Some(flight) = self.nodes[id.node].flight(id) else { return };
+        flight.met = failure;
+        // What comes now comes too late.
+        flight.asked += 1;
+        self.report(id, asked + 1, Report::Unanswered(failure));
+    }
+
+    /// Nobody waits for the answer any longer.
+    pub(super) fn out_of_time(&mut self, id: FlightId, number: usize) {
+        let spends = self.requests[number].token.is_some();
+        let Some(flight) = self.nodes[id.node].flight(id) else { return };
+        let waits = matches!(flight.step, bellwether_lifecycle::renewal::Step::Send { .. });
+        if flight.request != Some(number) || flight.response.is_some() || !waits {
+            return;
+        }
+        if flight.met.cause == Cause::InDoubt {
+            return;
+        }
+        let asked = flight.asked;
+        // No answer is taken from now on.
+        flight.request_ended = true;
+        let cause = if spends { Cause::InDoubt } else { Cause::Passing };
+        self.unanswered(id, asked, cause);
+    }
+}
+
+fn flight_mut(world: &mut World, id: FlightId) -> &mut super::node::Flight {
+    match world.nodes[id.node].flights[id.slot].as_deref_mut() {
+        Some(flight) => flight,
+        None => unreachable!("it was there a moment ago"),
+    }
+}
