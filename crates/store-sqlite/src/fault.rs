@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bellwether_store::StoreError;
-use rusqlite::{Error, ErrorCode};
+use rusqlite::{Error, ErrorCode, ffi};
 
 /// Tells what failed at the store `path` and what to do.
 pub(crate) fn fault(path: &Path, error: &Error) -> StoreError {
@@ -15,6 +15,13 @@ pub(crate) fn fault(path: &Path, error: &Error) -> StoreError {
     };
     if matches!(code, ErrorCode::DiskFull) {
         let why = format!("no room left for {path}; free some space on its file system");
+        return StoreError::Full { why };
+    }
+    if extended_code(error) == Some(ffi::SQLITE_IOERR_SHMSIZE) {
+        let why = format!(
+            "{path}-shm could not be made larger ({error}); free some space on its file system, or \
+             check the disk"
+        );
         return StoreError::Full { why };
     }
     if matches!(code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) {
@@ -33,7 +40,8 @@ pub(crate) fn fault(path: &Path, error: &Error) -> StoreError {
         ErrorCode::Unknown,
     ];
     if damaged.contains(&code) {
-        let why = format!("{path} is damaged ({error}); {RESTORE}");
+        // A sector that cannot be read looks the same to SQLite.
+        let why = format!("{path} is damaged ({error}); check the disk, then {RESTORE}");
         return StoreError::Corrupt { why };
     }
     let forbidden = [ErrorCode::ReadOnly, ErrorCode::CannotOpen, ErrorCode::PermissionDenied];
@@ -52,10 +60,12 @@ pub(crate) fn fault(path: &Path, error: &Error) -> StoreError {
 pub(crate) const RESTORE: &str =
     "restore it from a backup, or move it away to begin with an empty store";
 
+fn extended_code(error: &Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
+}
+
 #[cfg(test)]
 mod tests {
-    use rusqlite::ffi;
-
     use super::*;
 
     #[test]
@@ -65,6 +75,7 @@ mod tests {
             (ffi::SQLITE_BUSY_SNAPSHOT, "unavailable", "try again"),
             (ffi::SQLITE_LOCKED, "unavailable", "try again"),
             (ffi::SQLITE_FULL, "full", "free some space"),
+            (ffi::SQLITE_IOERR_SHMSIZE, "full", "free some space"),
             (ffi::SQLITE_IOERR_FSYNC, "unavailable", "check the disk"),
             (ffi::SQLITE_CORRUPT, "damaged", "restore it from a backup"),
             (ffi::SQLITE_NOTADB, "damaged", "choose another path"),
