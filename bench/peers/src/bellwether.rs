@@ -6,7 +6,7 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::{Allowance, Demand};
 use bellwether_broker::oauth::{Client, ClientAuthentication, Scope, Secret};
 use bellwether_broker::provider::Rotation;
-use bellwether_broker::store::{Key, Keyring, Store, SystemClock};
+use bellwether_broker::store::{Key, Keyring, MemoryEscrow, Store, SystemClock};
 use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Http1, Obtain,
 };
@@ -28,6 +28,7 @@ impl Bellwether {
         let broker = Broker::start(Environment {
             clock: Arc::new(SystemClock::new()),
             store,
+            escrow: Arc::new(MemoryEscrow::new()),
             keyring: Keyring::ephemeral(),
             seed: 1,
         });
@@ -37,6 +38,7 @@ impl Bellwether {
             rotation: Rotation::Strict,
             rotation_window: None,
             default_lifetime: Duration::from_secs(3600),
+        request_limit: Duration::from_secs(10),
             allowance: Allowance::DEFAULT,
             verify: None,
             transport: Arc::new(Http1::with_roots(RootCertStore::empty())),

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bellwether_lifecycle::Lifecycle;
 use bellwether_oauth::Secret;
-use bellwether_store::{Clock, Digest, Keyring, Store};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use bellwether_store::{Clock, Digest, Escrow, Keyring, Store};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::command::Command;
 use crate::doors::Doors;
-use crate::flight::Surroundings;
 use crate::handle::Handle;
 use crate::news::News;
 use crate::reauthorized;
@@ -18,6 +17,7 @@ use crate::restore::{self, RememberedClient};
 use crate::scheduler::Scheduler;
 use crate::settings::{Credential, CredentialSettings, LatestTerms};
 use crate::shared::{CredentialId, Shared};
+use crate::surroundings::Surroundings;
 use crate::token::Token;
 
 /// News that a slow listener may lag behind.
@@ -41,6 +41,8 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Keeps tokens between processes.
     pub store: Arc<dyn Store>,
+    /// Keeps the answers that spent a refresh token until the store has them.
+    pub escrow: Arc<dyn Escrow>,
     /// Seals what the store keeps.
     pub keyring: Keyring,
     /// Spreads renewals and retries; a test chooses it.
@@ -59,8 +61,9 @@ pub struct Added {
 impl Broker {
     /// Starts the scheduler on the current runtime.
     pub fn start(environment: Environment) -> Self {
-        let Environment { clock, store, keyring, seed } = environment;
-        let surroundings = Arc::new(Surroundings { clock, store, keyring });
+        let Environment { clock, store, escrow, keyring, seed } = environment;
+        let stopping = watch::Sender::new(false);
+        let surroundings = Arc::new(Surroundings { clock, store, escrow, keyring, stopping });
         let (commands, receiver) = mpsc::unbounded_channel();
         let (news, _) = broadcast::channel(NEWS_KEPT);
         let doors = Doors::new(commands.downgrade());
@@ -162,11 +165,5 @@ impl Broker {
             // An error means that it has stopped already.
             let _ = stopped.await;
         }
-    }
-}
-
-impl Surroundings {
-    pub(crate) fn access_digest(&self, access_token: &Secret) -> Digest {
-        self.keyring.digest("access token", access_token.expose().as_bytes())
     }
 }

@@ -16,9 +16,9 @@ use bellwether_store::{Acquired, Clock, Fence, HolderId, Key, Row, Saved, StoreE
 use tokio::time::sleep;
 
 use crate::broker::Broker;
-use crate::flight::Surroundings;
 use crate::record::{Record, wall_expiry};
 use crate::settings::{Credential, CredentialSettings, Obtain};
+use crate::surroundings::Surroundings;
 use crate::token::Token;
 
 /// Long enough for two requests to the authorization server.
@@ -64,6 +64,7 @@ pub struct Custody {
     holder: HolderId,
     fence: Fence,
     generation: u64,
+    epoch: u64,
     record: Record,
 }
 
@@ -110,7 +111,8 @@ impl Broker {
         let issued_to = settings.issued_to(&surroundings.keyring).to_hex();
         // Another client's tokens, or another server's, are not this credential's.
         let record = if record.issued_to == issued_to { record } else { Record::default() };
-        Ok(Custody { surroundings, settings, key, holder, fence, generation, record })
+        let epoch = surroundings.store.origin().await?.epoch;
+        Ok(Custody { surroundings, settings, key, holder, fence, generation, epoch, record })
     }
 }
 
@@ -201,16 +203,18 @@ impl Custody {
             issued_to: self.settings.issued_to(keyring).to_hex(),
             attempt: self.record.attempt + 1,
             earlier: self.record.earlier.clone(),
+            epoch: self.epoch,
             ..Record::default()
         }
     }
 
     /// Saves the row and ends the custody.
     async fn save(&self, generation: u64, record: &Record) -> Result<(), CustodyError> {
-        let Surroundings { store, keyring, .. } = &*self.surroundings;
+        let Surroundings { store, escrow, keyring, .. } = &*self.surroundings;
         let row: Row = record.seal(keyring, &self.key, generation);
         let saved = match store.save(&self.key, self.fence, row).await? {
-            Saved::Done => Ok(()),
+            // What the escrow has is older than this.
+            Saved::Done => Ok(escrow.remove(&self.key).await?),
             Saved::Fenced | Saved::Behind => Err(CustodyError::Superseded),
         };
         if let Err(error) = store.release(&self.key, self.fence).await {

@@ -29,6 +29,12 @@ pub enum RenewalError {
     /// The refresh token is known to be refused and is not sent again.
     #[error("the refresh token was refused before: authorize again")]
     KnownRefused,
+    /// The store is an older copy of itself.
+    #[error(
+        "the store was restored from an older copy: its refresh token may be spent, and is tried \
+         once nothing is left to lose"
+    )]
+    StoreIsOlder,
     /// Our own fault; the renewal is tried again.
     #[error("the renewal ended without a result; this is a defect of Bellwether")]
     Defect,
@@ -39,6 +45,7 @@ impl RenewalError {
     pub fn failure(&self, spends: bool) -> Failure {
         match self {
             Self::Refused(error) => refused(error, spends),
+            Self::StoreIsOlder => Failure::new(Cause::InDoubt),
             Self::AnswerLost(_) | Self::Defect if spends => Failure::new(Cause::InDoubt),
             Self::Unreachable(_) | Self::AnswerLost(_) | Self::Defect => {
                 Failure::new(Cause::Passing)
@@ -58,6 +65,7 @@ impl RenewalError {
             | Self::Store(_)
             | Self::NoRefreshToken
             | Self::KnownRefused
+            | Self::StoreIsOlder
             | Self::Defect => None,
         }
     }

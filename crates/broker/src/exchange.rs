@@ -8,33 +8,28 @@
 //! What has to be sent on goes through the same door as renewals: an outage or a vendor's limit on
 //! logins is met once, whoever asks.
 
-mod row;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bellwether_lifecycle::{Settled, Timestamp};
-use bellwether_oauth::{
-    Client, Details, Grant, Remedy, Scope, Secret, TokenError, TokenRequest, read,
-};
-use bellwether_store::{Acquired, Fence, Key, Stamp, StoreError};
+use bellwether_lifecycle::renewal::Order;
+use bellwether_lifecycle::{Demand, Settled, Timestamp};
+use bellwether_oauth::{Client, Details, Scope, Secret, TokenError};
+use bellwether_store::{Key, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
-use self::row::{Exchanged, StoredPair};
 use crate::broker::Broker;
 use crate::command::Command;
 use crate::doors::Visit;
 use crate::error::RenewalError;
-use crate::flight::Surroundings;
+use crate::flight::{Aftermath, Flight, Outcome};
 use crate::handle::PATIENCE;
-use crate::settings::{AuthorizationServer, Identity};
-use crate::stored_failure::StoredFailure;
-use crate::transport::{Outgoing, TransportError};
+use crate::settings::{AuthorizationServer, Credential, CredentialSettings, Identity, Obtain};
+use crate::surroundings::Surroundings;
+use crate::token::Token;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(40);
 /// Shorter than a caller's patience, so that it is told why.
 const LONGEST_WAIT_AT_THE_DOOR: Duration = Duration::from_secs(13);
 /// A family longer than this within the replay time is not followed to its end.
@@ -108,11 +103,12 @@ pub enum ExchangeError {
     Busy,
 }
 
-/// A presented token's row.
+/// What is known of a presented token.
 #[derive(Default)]
-struct Before {
+struct Found {
     generation: u64,
-    exchanged: Exchanged,
+    attempt: u64,
+    pair: Option<Pair>,
 }
 
 impl Exchange {
@@ -134,7 +130,7 @@ impl Exchange {
         let surroundings = &self.way.surroundings;
         let secret = presented.secret_digest(surroundings);
         let together =
-            format!("{}{}{secret}", presented.key(surroundings), presented.identity(surroundings));
+            format!("{}{}{secret}", presented.key(surroundings), presented.asked(surroundings));
         let mut ended = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             match under_way.get(&together) {
@@ -208,10 +204,13 @@ impl Presented {
             parameters: &[],
         };
         let bytes = Zeroizing::new(parts.to_bytes());
-        Key::refresh(&surroundings.keyring.digest("presented refresh token", &bytes))
+        let digest = surroundings.keyring.digest("presented refresh token", &bytes);
+        // The only member, as a renewal names it.
+        Key::refresh(&digest).with_member(0)
     }
 
-    fn identity(&self, surroundings: &Surroundings) -> String {
+    /// Digest of what is asked for with it.
+    fn asked(&self, surroundings: &Surroundings) -> String {
         let parts = Identity {
             token_endpoint: "",
             client: "",
@@ -238,27 +237,78 @@ impl Presented {
         surroundings.keyring.digest("verified client", &parts.to_bytes()).to_hex()
     }
 
+    /// It is renewed as any grant is, in a row of its own; and only ever once.
+    fn credential(&self, key: Key) -> Credential {
+        let settings = CredentialSettings {
+            name: "presented".to_owned(),
+            key,
+            authorization_server: Arc::clone(&self.authorization_server),
+            client: self.client.clone(),
+            obtain: Obtain::RefreshToken { seed: Some(self.refresh_token.clone()) },
+            scope: self.scope.clone(),
+            parameters: self.parameters.clone(),
+            pool: 1,
+            quota: None,
+            demand: Demand::Always,
+            unverified: false,
+        };
+        Credential::new(settings, Arc::new)
+    }
+
     async fn exchange(&self, way: &Arc<Way>) -> Result<Arc<Pair>, ExchangeError> {
         let surroundings = &way.surroundings;
-        let (key, since) = (self.key(surroundings), surroundings.clock.now());
-        if let (_, Some(pair)) = self.known(surroundings, &key, since).await? {
+        let since = surroundings.clock.now();
+        let credential = Arc::new(self.credential(self.key(surroundings)));
+        let mut found = self.find(surroundings, &credential, since).await?;
+        if let Some(pair) = found.pair {
             return Ok(Arc::new(pair));
         }
-        let visit = self.enter(way).await?;
-        let fence = timeout(PATIENCE, self.lease(surroundings, &key))
-            .await
-            .map_err(|_| ExchangeError::Busy)??;
-        // In a task of its own: should it panic, the lease is given back all the same.
-        let exchanging = tokio::spawn({
-            let (presented, key) = (self.clone(), key.clone());
-            let way = Arc::clone(way);
-            async move { presented.with_lease(&way, &key, fence, visit, since).await }
-        });
-        let result = exchanging.await.unwrap_or_else(|_| Err(RenewalError::Defect.into()));
-        if let Err(error) = surroundings.store.release(&key, fence).await {
-            tracing::debug!(%error, "the lease stays until it runs out");
+        let mut visit = self.enter(way).await?;
+        let until = since + PATIENCE;
+        loop {
+            let order = Order {
+                generation: found.generation,
+                attempt: found.attempt,
+                spends: true,
+                replay: credential.policy().replay,
+                // The caller has nothing else.
+                usable_until: Timestamp::ZERO,
+                is_probe: false,
+                request_limit: self.authorization_server.request_limit,
+            };
+            let flight = Flight::new(Arc::clone(surroundings), Arc::clone(&credential), 0, order);
+            // In a task of its own: should it panic, nobody waits for ever.
+            let flown = tokio::spawn(flight.fly()).await;
+            let Ok((landed, aftermath)) = flown else { return Err(RenewalError::Defect.into()) };
+            let next = aftermath.refresh_token().cloned();
+            tokio::spawn(put_away(Arc::clone(surroundings), credential.key.clone(), aftermath));
+            match landed.outcome {
+                Outcome::Granted { token } => {
+                    way.verified().insert(self.client_digest(surroundings));
+                    visit.settle(Settled::Answered);
+                    let next = next.unwrap_or_else(|| self.refresh_token.clone());
+                    return Ok(Arc::new(Pair::of(&token, next)));
+                }
+                Outcome::Failed { failure, error, .. } => {
+                    let retry_after = failure.retry_after;
+                    visit.settle(match failure.cause.is_passing() && landed.sent {
+                        true => Settled::Faulted { retry_after },
+                        false => Settled::Answered,
+                    });
+                    return Err(ExchangeError::Renewal(error));
+                }
+                Outcome::Elsewhere { retry_after } => {
+                    if surroundings.clock.now() >= until {
+                        return Err(ExchangeError::Busy);
+                    }
+                    sleep(retry_after).await;
+                    found = self.find(surroundings, &credential, since).await?;
+                    if let Some(pair) = found.pair {
+                        return Ok(Arc::new(pair));
+                    }
+                }
+            }
         }
-        result.map(Arc::new)
     }
 
     /// Waits at the door of the authorization server.
@@ -279,169 +329,75 @@ impl Presented {
         }
     }
 
-    async fn lease(&self, surroundings: &Surroundings, key: &Key) -> Result<Fence, StoreError> {
-        loop {
-            match surroundings.acquire(key).await? {
-                Acquired::Lease(lease) => return Ok(lease.fence),
-                Acquired::Busy { retry_after } => sleep(retry_after.min(LOOK_AGAIN)).await,
-            }
-        }
-    }
-
-    async fn with_lease(
-        &self,
-        way: &Way,
-        key: &Key,
-        fence: Fence,
-        mut visit: Visit,
-        since: Timestamp,
-    ) -> Result<Pair, ExchangeError> {
-        let surroundings = &way.surroundings;
-        let (before, known) = self.known(surroundings, key, since).await?;
-        if let Some(pair) = known {
-            return Ok(pair);
-        }
-        let Before { generation, exchanged: mut note } = before;
-        let result = self.send(surroundings, key, fence, generation).await;
-        visit.settle(match &result {
-            Ok(_) => {
-                way.verified().insert(self.client_digest(surroundings));
-                Settled::Answered
-            }
-            Err(error) => {
-                let failure = error.failure(true);
-                let retry_after = failure.retry_after;
-                let is_passing = failure.cause.is_passing();
-                if is_passing {
-                    let at = Stamp::new(surroundings.clock.now(), &*surroundings.clock);
-                    note.failure = StoredFailure::of(error, failure, at, String::new());
-                    note.save(surroundings, key, fence, generation).await;
-                    Settled::Faulted { retry_after }
-                } else {
-                    Settled::Answered
-                }
-            }
-        });
-        Ok(result?)
-    }
-
     /// What is known of it without asking the server: its row, and the pair to give. What a
     /// request met after `since` is shared.
-    async fn known(
+    async fn find(
         &self,
         surroundings: &Surroundings,
-        key: &Key,
+        credential: &Credential,
         since: Timestamp,
-    ) -> Result<(Before, Option<Pair>), ExchangeError> {
+    ) -> Result<Found, ExchangeError> {
         let clock = &*surroundings.clock;
-        let Some(row) = surroundings.store.load(key).await? else {
-            return Ok((Before::default(), None));
+        let Some((generation, record)) = surroundings.record(&credential.key).await? else {
+            return Ok(Found::default());
         };
-        let generation = row.generation;
-        let before = Exchanged::open(surroundings, key, &row)?;
-        let was_answered = before.refused || before.pair.is_some();
-        if was_answered && before.secret != self.secret_digest(surroundings) {
-            return Err(ExchangeError::OtherSecret);
-        }
-        if let Some(failure) = &before.failure
+        let found = Found { generation, attempt: record.attempt, pair: None };
+        if let Some(failure) = &record.failure
             && failure.at.resolve(clock) > since
         {
             return Err(failure.error().into());
         }
-        if before.refused {
+        let is_answered = record.refused.is_some() || record.token.is_some();
+        let is_proven = record.secret == credential.secret_digest(&surroundings.keyring);
+        if is_answered && !is_proven {
+            return Err(ExchangeError::OtherSecret);
+        }
+        if record.refused.is_some() {
             return Err(RenewalError::KnownRefused.into());
         }
-        if let (Some(pair), Some(at)) = (&before.pair, before.at) {
-            let recent = clock.now() < at.resolve(clock) + self.replay;
-            let same = before.identity == self.identity(surroundings);
-            let rotated = pair.refresh_token != self.refresh_token.expose();
-            if rotated && !(recent && same) {
-                tracing::warn!(client = %self.client.id, "a spent refresh token was presented");
-                return Err(ExchangeError::Spent);
-            }
-            if rotated {
-                let newest = self.newest(surroundings, pair).await?;
-                return Ok((Before { generation, exchanged: before }, Some(newest)));
-            }
-            let pair = pair.resolve(clock);
-            if same && recent && pair.is_worth_giving(clock.now()) {
-                return Ok((Before { generation, exchanged: before }, Some(pair)));
-            }
+        let Some(token) = record.token(0, generation, clock) else { return Ok(found) };
+        let next = record.refresh_token.unwrap_or_else(|| self.refresh_token.clone());
+        let is_recent = clock.now() < token.held().sent_at + self.replay;
+        let is_same = record.identity == credential.identity(&surroundings.keyring).to_hex();
+        let is_rotated = next != self.refresh_token;
+        if is_rotated && !(is_recent && is_same) {
+            tracing::warn!(client = %self.client.id, "a spent refresh token was presented");
+            return Err(ExchangeError::Spent);
         }
-        Ok((Before { generation, exchanged: before }, None))
+        let pair = Pair::of(&token, next);
+        if is_rotated {
+            let newest = self.newest(surroundings, pair).await?;
+            return Ok(Found { pair: Some(newest), ..found });
+        }
+        let pair = (is_same && is_recent && pair.is_worth_giving(clock.now())).then_some(pair);
+        Ok(Found { pair, ..found })
     }
 
     /// The newest pair of the family that `pair` began.
-    async fn newest(
-        &self,
-        surroundings: &Surroundings,
-        pair: &StoredPair,
-    ) -> Result<Pair, ExchangeError> {
-        let clock = &*surroundings.clock;
-        let mut newest = pair.resolve(clock);
+    async fn newest(&self, surroundings: &Surroundings, pair: Pair) -> Result<Pair, ExchangeError> {
+        let mut newest = pair;
         for _ in 0..LONGEST_FAMILY {
             let key = self.key_of(newest.refresh_token.expose(), surroundings);
-            let Some(row) = surroundings.store.load(&key).await? else { break };
-            let Some(next) = Exchanged::open(surroundings, &key, &row)?.pair else { break };
-            if next.refresh_token == newest.refresh_token.expose() {
-                newest = next.resolve(clock);
+            let Some((generation, record)) = surroundings.record(&key).await? else { break };
+            let Some(token) = record.token(0, generation, &*surroundings.clock) else { break };
+            let next = record.refresh_token.unwrap_or_else(|| newest.refresh_token.clone());
+            let is_last = next == newest.refresh_token;
+            newest = Pair::of(&token, next);
+            if is_last {
                 break;
             }
-            newest = next.resolve(clock);
         }
         Ok(newest)
     }
+}
 
-    async fn send(
-        &self,
-        surroundings: &Surroundings,
-        key: &Key,
-        fence: Fence,
-        generation: u64,
-    ) -> Result<Pair, RenewalError> {
-        let clock = &*surroundings.clock;
-        let request = TokenRequest {
-            grant: Grant::RefreshToken(self.refresh_token.clone()),
-            scope: self.scope.clone(),
-            parameters: self.parameters.clone(),
-        };
-        let encoded = request.encode(&self.client);
-        let outgoing = Outgoing {
-            url: self.authorization_server.token_endpoint.clone(),
-            authorization: encoded.authorization,
-            form: Some(encoded.body),
-        };
-        let sent_at = clock.now();
-        let received = self.authorization_server.transport.send(outgoing).await;
-        let received = received.map_err(|error| match error {
-            TransportError::NotSent(why) => RenewalError::Unreachable(why),
-            TransportError::MaybeSent(why) => RenewalError::AnswerLost(why),
-        })?;
-        let secrets: Vec<&Secret> =
-            self.client.authentication.secret().into_iter().chain([&self.refresh_token]).collect();
-        let reading = read(&received.message(clock.wall(), &secrets));
-        let mut note = Exchanged {
-            identity: self.identity(surroundings),
-            secret: self.secret_digest(surroundings),
-            at: Some(Stamp::new(sent_at, clock)),
-            ..Exchanged::default()
-        };
-        match reading.outcome {
-            Ok(response) => {
-                let pair = StoredPair::of(response, &self.refresh_token, sent_at, clock);
-                let answer = pair.resolve(clock);
-                note.pair = Some(pair);
-                note.save(surroundings, key, fence, generation + 1).await;
-                Ok(answer)
-            }
-            Err(error) => {
-                if error.remedy() == Remedy::Reauthorize {
-                    note.refused = true;
-                    note.save(surroundings, key, fence, generation + 1).await;
-                }
-                Err(RenewalError::Refused(error))
-            }
-        }
+/// Ends a renewal; then the row has the answer, and the escrow need not keep it.
+async fn put_away(surroundings: Arc<Surroundings>, key: Key, aftermath: Aftermath) {
+    if !aftermath.finish().await {
+        return;
+    }
+    if let Err(error) = surroundings.escrow.remove(&key).await {
+        tracing::debug!(%error, "the escrow keeps what the row has");
     }
 }
 
@@ -469,6 +425,17 @@ impl ExchangeError {
 }
 
 impl Pair {
+    fn of(token: &Token, refresh_token: Secret) -> Self {
+        let held = token.held();
+        Self {
+            access_token: token.access_token().clone(),
+            refresh_token,
+            scope: token.scope().cloned(),
+            expires_at: held.lifetime.map(|_| held.expires_at()),
+            lifetime: held.lifetime,
+        }
+    }
+
     /// What is left of the access token's life; `None` if nobody knows.
     pub fn expires_in(&self, now: Timestamp) -> Option<Duration> {
         self.expires_at.map(|end| now.until(end))

@@ -1,63 +1,46 @@
-//! One renewal, from the lease to its end.
-//!
-//! The order is what makes it safe: take the lease, read the row, and only then ask the server;
-//! keep what it answered before anybody else hears of it. Whoever finds in the row what another
-//! process obtained, or what it failed with, takes that over and sends nothing.
+//! One renewal carried out: the machine in [`bellwether_lifecycle::renewal`] says which step comes
+//! next, and this takes it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_lifecycle::{Cause, Failure, Held};
-use bellwether_oauth::{Reading, Remedy, Secret, read};
-use bellwether_store::{
-    Acquired, Clock, Digest, Fence, HolderId, Key, Keyring, Row, Saved, Stamp, Store, StoreError,
+use bellwether_lifecycle::renewal::{
+    Change, Escrowed, Grant, Meeting, Order, Outcome as Ending, Report, Source, Step,
 };
+use bellwether_lifecycle::{Failure, Held, Renewal, Timestamp};
+use bellwether_oauth::{Secret, read};
+use bellwether_store::{Acquired, Fence, HolderId, Key, Saved, StoreError};
+use tokio::time::sleep;
 
 use crate::error::RenewalError;
-use crate::record::{Record, StoredClient, wall_expiry};
+use crate::grant_row::{GrantRow, Read, escrowed, source_of};
+use crate::kept_answer::{About, KeptAnswer};
+use crate::record::wall_expiry;
 use crate::settings::Credential;
-use crate::stored_failure::StoredFailure;
+use crate::surroundings::Surroundings;
 use crate::token::Token;
-use crate::transport::{Outgoing, TransportError};
-
-/// Longer than a token request may take, so that its holder outlives it.
-const LEASE: Duration = Duration::from_secs(20);
-/// How often a process looks whether another one has finished.
-const LOOK_AGAIN: Duration = Duration::from_millis(40);
-/// A failure that another process met this recently is ours too; longer, if the server asked all
-/// to wait.
-const FAILURE_SHARED_FOR: Duration = Duration::from_secs(5);
-/// While a person must act, one process probes for all who know of it.
-const PROBE_SHARED_FOR: Duration = Duration::from_secs(600);
-
-/// What every renewal of a broker needs.
-#[derive(Debug)]
-pub(crate) struct Surroundings {
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) keyring: Keyring,
-}
-
-impl Surroundings {
-    /// Takes the lease on a key. Each asks under a name of its own: two tasks of one process must
-    /// not take each other for the same holder.
-    pub(crate) async fn acquire(&self, key: &Key) -> Result<Acquired, StoreError> {
-        self.store.acquire(key, HolderId::random()?, LEASE).await
-    }
-}
+use crate::transport::{Outgoing, Received, TransportError};
 
 /// One renewal of one pool member.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    pub(crate) surroundings: Arc<Surroundings>,
-    pub(crate) settings: Arc<Credential>,
-    pub(crate) member: u16,
-    /// The generation that is to be replaced.
-    pub(crate) generation: u64,
-    /// The latest token request this process knows of.
-    pub(crate) attempt: u64,
-    /// Whether it only looks if a person has acted.
-    pub(crate) is_probe: bool,
+    surroundings: Arc<Surroundings>,
+    settings: Arc<Credential>,
+    member: u16,
+    key: Key,
+    /// Its own name: two tasks of one process must not take each other for the same holder.
+    holder: Option<HolderId>,
+    lease: Option<Lease>,
+    renewal: Renewal,
+    order: Order,
+    row: Option<GrantRow>,
+    /// What came, before it is read.
+    received: Option<(Received, Timestamp)>,
+    sent_at: Timestamp,
+    presented: Option<String>,
+    from_server: Option<Read>,
+    from_escrow: Option<Read>,
+    error: Option<RenewalError>,
 }
 
 /// How a renewal ended.
@@ -70,321 +53,363 @@ pub(crate) struct Landed {
     pub(crate) attempt: u64,
 }
 
+impl Landed {
+    /// The task that would have told is gone; what it sent, the row knows.
+    pub(crate) fn panicked() -> Self {
+        let error = RenewalError::Defect;
+        let failure = error.failure(false);
+        let outcome = Outcome::Failed { failure, doubt_since: None, error: Arc::new(error) };
+        Self { outcome, sent: false, attempt: 0 }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Granted { token: Token },
     Elsewhere { retry_after: Duration },
-    Failed { failure: Failure, error: Arc<RenewalError> },
+    Failed { failure: Failure, doubt_since: Option<Timestamp>, error: Arc<RenewalError> },
 }
 
-/// The row as it was found.
-struct Found {
-    generation: u64,
-    record: Record,
+/// What is left to do when everybody has been told.
+#[derive(Debug)]
+pub(crate) struct Aftermath(Flight);
+
+/// Gives the lease back even if the renewal panics.
+#[derive(Debug)]
+struct Lease {
+    surroundings: Arc<Surroundings>,
+    key: Key,
+    fence: Fence,
+    is_returned: bool,
+}
+
+impl Lease {
+    async fn give_back(mut self) {
+        self.is_returned = true;
+        if let Err(error) = self.surroundings.store.release(&self.key, self.fence).await {
+            tracing::debug!(%error, "the lease stays until it runs out");
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.is_returned {
+            return;
+        }
+        let (surroundings, key, fence) =
+            (Arc::clone(&self.surroundings), self.key.clone(), self.fence);
+        // Outside a runtime nothing more can be done: it runs out.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { surroundings.store.release(&key, fence).await });
+        }
+    }
 }
 
 impl Flight {
-    /// Carries it out. Nothing it does depends on any caller still waiting.
-    pub(crate) async fn fly(self: Arc<Self>) -> Landed {
-        let key = self.settings.key.clone().with_member(self.member);
-        let store = &self.surroundings.store;
-        let acquired = self.surroundings.acquire(&key).await;
-        let fence = match acquired {
-            Ok(Acquired::Lease(lease)) => Some(lease.fence),
-            Ok(Acquired::Busy { retry_after }) => return self.look(&key, retry_after).await,
-            // A grant that spends nothing can be used without coordination; what it costs is at
-            // most one request for each process.
-            Err(error) if !self.settings.spends() => {
-                tracing::warn!(credential = %self.settings.name, %error, "renewing without the store");
-                None
-            }
-            Err(error) => return self.failed(error.into(), false, self.attempt),
-        };
-        // In a task of its own: should it panic, the lease is given back all the same.
-        let renewing = tokio::spawn({
-            let (flight, key) = (Arc::clone(&self), key.clone());
-            async move { flight.with_lease(&key, fence).await }
-        });
-        let landed = match renewing.await {
-            Ok(landed) => landed,
-            Err(_) => {
-                tracing::error!(credential = %self.settings.name, "a renewal panicked");
-                self.failed(RenewalError::Defect, true, self.attempt)
-            }
-        };
-        if let Some(fence) = fence
-            && let Err(error) = store.release(&key, fence).await
-        {
-            tracing::debug!(credential = %self.settings.name, %error, "the lease stays until it runs out");
+    pub(crate) fn new(
+        surroundings: Arc<Surroundings>,
+        settings: Arc<Credential>,
+        member: u16,
+        order: Order,
+    ) -> Self {
+        let (renewal, _) = Renewal::begin(order);
+        let key = settings.key.clone().with_member(member);
+        Self {
+            surroundings,
+            settings,
+            member,
+            key,
+            holder: None,
+            lease: None,
+            renewal,
+            order,
+            row: None,
+            received: None,
+            sent_at: Timestamp::ZERO,
+            presented: None,
+            from_server: None,
+            from_escrow: None,
+            error: None,
         }
-        landed
     }
 
-    /// Somebody else is renewing: perhaps the result is there already.
-    async fn look(&self, key: &Key, retry_after: Duration) -> Landed {
-        if let Ok(Some(found)) = self.load(key).await
-            && let Some(landed) = self.adopt(&found, None)
-        {
-            return landed;
+    /// Carries it out until there is something to tell. Nothing it does depends on any caller still
+    /// waiting.
+    pub(crate) async fn fly(mut self) -> (Landed, Aftermath) {
+        let mut step = Step::Acquire;
+        loop {
+            let report = match step {
+                Step::Publish(ending) => return (self.landed(ending), Aftermath(self)),
+                Step::End => {
+                    // Every renewal publishes before it ends.
+                    let landed = self.failed(RenewalError::Defect, None);
+                    return (landed, Aftermath(self));
+                }
+                step => self.take(step).await,
+            };
+            step = self.renewal.next(self.surroundings.clock.now(), report);
         }
-        let outcome = Outcome::Elsewhere { retry_after: retry_after.min(LOOK_AGAIN) };
-        Landed { outcome, sent: false, attempt: self.attempt }
     }
 
-    async fn with_lease(&self, key: &Key, fence: Option<Fence>) -> Landed {
-        let found = match self.load(key).await {
-            Ok(found) => found,
-            Err(error) if !self.settings.spends() => {
-                tracing::warn!(credential = %self.settings.name, %error, "its row is not used");
-                None
+    /// Takes one step.
+    async fn take(&mut self, step: Step) -> Report {
+        let taken = match step {
+            Step::Acquire => self.acquire().await,
+            Step::Load => self.load().await,
+            Step::Reserve => {
+                self.surroundings.escrow.reserve(&self.key).await.map(|()| Report::Done)
             }
-            Err(error) => return self.failed(error.into(), false, self.attempt),
+            Step::Save(change) => self.save(change).await,
+            Step::Send { not_after } => Ok(self.send(not_after).await),
+            Step::Escrow => self.keep().await,
+            Step::Read => Ok(self.read()),
+            Step::Wait(pause) => Ok(self.pause(pause).await),
+            Step::Release => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back().await;
+                }
+                Ok(Report::Done)
+            }
+            Step::Publish(_) | Step::End => Ok(Report::Done),
         };
-        if let Some(landed) = found.as_ref().and_then(|found| self.adopt(found, fence)) {
-            return landed;
-        }
-        let identity = self.settings.identity(&self.surroundings.keyring).to_hex();
-        let issued_to = self.settings.issued_to(&self.surroundings.keyring).to_hex();
-        let (generation, mut record) = match found {
-            Some(Found { generation, record }) if record.identity == identity => {
-                (generation, record)
+        taken.unwrap_or_else(|error| {
+            let name = self.settings.name();
+            tracing::warn!(credential = %name, ?step, %error, "a step of a renewal failed");
+            let error = RenewalError::from(error);
+            let failure = error.failure(self.order.spends);
+            // What the server said outweighs what the store says after it.
+            if self.from_server.is_none() && self.received.is_none() {
+                self.error = Some(error);
             }
-            Some(Found { generation, record }) if record.issued_to == issued_to => {
-                (generation, record.for_another_request(identity))
-            }
-            found => {
-                let generation = found.map_or(0, |found| found.generation);
-                (generation, Record { identity, ..Record::default() })
-            }
-        };
-        record.issued_to = issued_to;
-        record.client = self.stored_client();
-        self.request(key, fence, generation.max(self.generation), record).await
+            Report::Broken(failure)
+        })
     }
 
-    async fn request(
-        &self,
-        key: &Key,
-        fence: Option<Fence>,
-        generation: u64,
-        mut record: Record,
-    ) -> Landed {
-        let refresh_token = match self.refresh_token(&record) {
-            Ok(refresh_token) => refresh_token,
-            Err(error) => return self.failed(error, false, record.attempt),
+    async fn acquire(&mut self) -> Result<Report, StoreError> {
+        let (surroundings, asked_at) = (&self.surroundings, self.surroundings.clock.now());
+        let holder = match self.holder {
+            Some(holder) => holder,
+            None => *self.holder.insert(HolderId::random()?),
         };
-        let Some(request) = self.settings.request(refresh_token.as_ref()) else {
-            return self.failed(RenewalError::NoRefreshToken, false, record.attempt);
+        let ttl = self.order.lease();
+        Ok(match surroundings.store.acquire(&self.key, holder, ttl).await? {
+            Acquired::Lease(granted) => {
+                // An earlier lease of this renewal is worth nothing any more.
+                if let Some(mut before) = self.lease.take() {
+                    before.is_returned = true;
+                }
+                self.lease = Some(Lease {
+                    surroundings: Arc::clone(surroundings),
+                    key: self.key.clone(),
+                    fence: granted.fence,
+                    is_returned: false,
+                });
+                Report::Leased { until: asked_at + granted.valid_for }
+            }
+            Acquired::Busy { retry_after } => Report::Busy { retry_after },
+        })
+    }
+
+    async fn load(&mut self) -> Result<Report, StoreError> {
+        let (surroundings, settings) = (&self.surroundings, &self.settings);
+        let row = GrantRow::load(surroundings, settings, &self.key).await?;
+        let known = escrowed(surroundings, settings, &self.key, &row).await?;
+        let recorded = row.recorded(surroundings, settings, self.member);
+        self.row = Some(row);
+        let (escrowed, read): (Option<Escrowed>, Option<Read>) = known.unzip();
+        self.from_escrow = read;
+        Ok(Report::Loaded { recorded, escrowed })
+    }
+
+    /// The row as it was read; where the store fails, one that says nothing.
+    fn row(&mut self) -> &mut GrantRow {
+        let (surroundings, settings) = (&self.surroundings, &self.settings);
+        self.row.get_or_insert_with(|| GrantRow::unknown(surroundings, settings))
+    }
+
+    async fn save(&mut self, change: Change) -> Result<Report, StoreError> {
+        let (surroundings, settings) = (Arc::clone(&self.surroundings), Arc::clone(&self.settings));
+        let read = match source_of(change) {
+            Source::Server => self.from_server.clone(),
+            Source::Escrow => self.from_escrow.clone(),
+            Source::Row => None,
         };
-        let encoded = request.encode(&self.settings.client);
+        let met = match (&read, source_of(change)) {
+            (Some(read), Source::Escrow) => read.error(),
+            _ => self.error.clone(),
+        };
+        let key = self.key.clone();
+        let row = self.row();
+        row.change(&surroundings, &settings, change, read.as_ref(), met.as_ref());
+        let sealed = row.record.seal(&surroundings.keyring, &key, row.generation);
+        let Some(fence) = self.lease.as_ref().map(|lease| lease.fence) else {
+            return Ok(Report::Superseded);
+        };
+        let name = settings.name();
+        Ok(match surroundings.store.save(&key, fence, sealed).await? {
+            Saved::Done => Report::Done,
+            Saved::Fenced => {
+                tracing::warn!(credential = %name, "a later holder has the lease");
+                Report::Superseded
+            }
+            Saved::Behind => {
+                tracing::warn!(credential = %name, "the store is ahead");
+                Report::Superseded
+            }
+        })
+    }
+
+    async fn send(&mut self, not_after: Timestamp) -> Report {
+        let (surroundings, settings) = (Arc::clone(&self.surroundings), Arc::clone(&self.settings));
+        let row = self.row();
+        let refresh_token = row.refresh_token.clone();
+        self.presented = row.presented(&surroundings);
+        let Some(request) = settings.request(refresh_token.as_ref()) else {
+            self.error = Some(RenewalError::NoRefreshToken);
+            return Report::TooLate;
+        };
+        let encoded = request.encode(&settings.client);
         let outgoing = Outgoing {
-            url: self.settings.authorization_server.token_endpoint.clone(),
+            url: settings.authorization_server.token_endpoint.clone(),
             authorization: encoded.authorization,
             form: Some(encoded.body),
         };
-        let clock = &*self.surroundings.clock;
-        record.attempt += 1;
-        let attempt = record.attempt;
-        if self.settings.spends() {
-            // Should this process die before it hears the answer, others know of the doubt.
-            let unheard = RenewalError::AnswerLost("its process ended before it came".to_owned());
-            (record.failure, record.intent) = (None, self.stored_failure(&unheard));
-            match self.save(key, fence, generation, &record).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    let outcome = Outcome::Elsewhere { retry_after: LOOK_AGAIN };
-                    return Landed { outcome, sent: false, attempt: self.attempt };
-                }
-                Err(error) => return self.failed(error.into(), false, self.attempt),
+        let sent_at = surroundings.clock.now();
+        if sent_at > not_after {
+            return Report::TooLate;
+        }
+        self.sent_at = sent_at;
+        let error = match settings.authorization_server.transport.send(outgoing).await {
+            Ok(received) => {
+                self.received = Some((received, sent_at));
+                return Report::Answered;
             }
-        }
-        let sent_at = clock.now();
-        let received = self.settings.authorization_server.transport.send(outgoing).await;
-        let reading = received.map(|received| {
-            let secrets: Vec<&Secret> = self
-                .settings
-                .client
-                .authentication
-                .secret()
-                .into_iter()
-                .chain(&refresh_token)
-                .collect();
-            read(&received.message(clock.wall(), &secrets))
-        });
-        match reading {
-            Ok(Reading { outcome: Ok(response), remarks, .. }) => {
-                for remark in remarks {
-                    tracing::info!(credential = %self.settings.name, %remark, "odd token response");
-                }
-                let lifetime = response.expires_in;
-                let scope = response.scope.clone();
-                let access_token = response.access_token.clone();
-                let digest = |secret: &Secret| self.access_digest(secret);
-                record.accept(response, sent_at, digest, clock);
-                let held = Held { generation: generation + 1, sent_at, lifetime };
-                // What was not saved was logged; it serves here all the same.
-                let _ = self.save(key, fence, held.generation, &record).await;
-                let expires = wall_expiry(&held, clock);
-                match Token::new(access_token, scope, self.member, held, expires) {
-                    Ok(token) => {
-                        Landed { outcome: Outcome::Granted { token }, sent: true, attempt }
-                    }
-                    Err(_) => self.failed(RenewalError::Defect, true, attempt),
-                }
-            }
-            Ok(Reading { outcome: Err(error), refresh_token: salvaged, .. }) => {
-                if error.remedy() == Remedy::Reauthorize
-                    && let Some(refresh_token) = &refresh_token
-                {
-                    record.refused = Some(self.refresh_digest(refresh_token).to_hex());
-                }
-                if salvaged.is_some() {
-                    record.refresh_token = salvaged;
-                }
-                self.note_failure(key, fence, generation, record, &RenewalError::Refused(error))
-                    .await
-            }
-            Err(TransportError::NotSent(why)) => {
-                let error = RenewalError::Unreachable(why);
-                self.note_failure(key, fence, generation, record, &error).await
-            }
-            Err(TransportError::MaybeSent(why)) => {
-                let error = RenewalError::AnswerLost(why);
-                self.note_failure(key, fence, generation, record, &error).await
-            }
-        }
-    }
-
-    /// What another process obtained, or failed with, since this one last looked. Whoever has the
-    /// lease knows that nobody is at it any more.
-    fn adopt(&self, found: &Found, fence: Option<Fence>) -> Option<Landed> {
-        let Found { generation, record } = found;
-        let surroundings = &self.surroundings;
-        if record.identity != self.settings.identity(&surroundings.keyring).to_hex() {
-            return None;
-        }
-        let clock = &*surroundings.clock;
-        let landed = |outcome| Landed { outcome, sent: false, attempt: record.attempt };
-        if *generation > self.generation
-            && let Some(token) = record.token(self.member, *generation, clock)
-            && clock.now() < token.held().hand_out_until()
-        {
-            return Some(landed(Outcome::Granted { token }));
-        }
-        let unheard = record.intent.as_ref().filter(|_| fence.is_some());
-        let failure = record.failure.as_ref().or(unheard);
-        let failure = failure.filter(|_| record.attempt > self.attempt)?;
-        let error = failure.error();
-        let mut told = error.failure(self.settings.spends());
-        let age = clock.now().since(failure.at.resolve(clock));
-        let ours = failure.secret == self.settings.secret_digest(&surroundings.keyring);
-        let retry_after = failure.retry_after_ms.map(Duration::from_millis).unwrap_or_default();
-        let shared_for = if self.is_probe { PROBE_SHARED_FOR } else { FAILURE_SHARED_FOR };
-        let recent = age < shared_for.max(retry_after);
-        // Time does not end a doubt.
-        if told.cause != Cause::InDoubt && !(ours && recent) {
-            return None;
-        }
-        told.retry_after = Some(retry_after.saturating_sub(age)).filter(|left| !left.is_zero());
-        Some(landed(Outcome::Failed { failure: told, error: Arc::new(error) }))
-    }
-
-    async fn load(&self, key: &Key) -> Result<Option<Found>, StoreError> {
-        let Some(row) = self.surroundings.store.load(key).await? else { return Ok(None) };
-        let record = Record::open(&self.surroundings.keyring, key, &row)
-            .map_err(|error| StoreError::Corrupt { why: error.to_string() })?;
-        Ok(Some(Found { generation: row.generation, record }))
-    }
-
-    /// Whether the row is now as it was given.
-    async fn save(
-        &self,
-        key: &Key,
-        fence: Option<Fence>,
-        generation: u64,
-        record: &Record,
-    ) -> Result<bool, StoreError> {
-        let Some(fence) = fence else { return Ok(false) };
-        let row: Row = record.seal(&self.surroundings.keyring, key, generation);
-        let name = &self.settings.name;
-        let saved = self.surroundings.store.save(key, fence, row).await;
-        match &saved {
-            Ok(Saved::Done) => {}
-            Ok(Saved::Fenced) => tracing::warn!(credential = %name, "a later holder has the lease"),
-            Ok(Saved::Behind) => tracing::warn!(credential = %name, "the store is ahead"),
-            Err(error) => tracing::error!(credential = %name, %error, "the row was not saved"),
-        }
-        Ok(saved? == Saved::Done)
-    }
-
-    fn stored_failure(&self, error: &RenewalError) -> Option<StoredFailure> {
-        let clock = &*self.surroundings.clock;
-        let told = error.failure(self.settings.spends());
-        let secret = self.settings.secret_digest(&self.surroundings.keyring);
-        StoredFailure::of(error, told, Stamp::new(clock.now(), clock), secret)
-    }
-
-    async fn note_failure(
-        &self,
-        key: &Key,
-        fence: Option<Fence>,
-        generation: u64,
-        mut record: Record,
-        error: &RenewalError,
-    ) -> Landed {
-        (record.failure, record.intent) = (self.stored_failure(error), None);
-        // What was not saved was logged; this process knows of the failure all the same.
-        let _ = self.save(key, fence, generation, &record).await;
-        self.failed(error.clone(), true, record.attempt)
-    }
-
-    fn failed(&self, error: RenewalError, sent: bool, attempt: u64) -> Landed {
-        let failure = error.failure(self.settings.spends());
-        Landed { outcome: Outcome::Failed { failure, error: Arc::new(error) }, sent, attempt }
-    }
-
-    /// The refresh token to send, never one that was refused.
-    fn refresh_token(&self, record: &Record) -> Result<Option<Secret>, RenewalError> {
-        use crate::settings::Obtain;
-        let seed = match &self.settings.obtain {
-            Obtain::ClientCredentials => return Ok(None),
-            Obtain::RefreshToken { seed } => seed,
+            Err(TransportError::NotSent(why)) => RenewalError::Unreachable(why),
+            Err(TransportError::MaybeSent(why)) => RenewalError::AnswerLost(why),
         };
-        let refused = |token: &&Secret| {
-            record.refused.as_deref() == Some(self.refresh_digest(token).to_hex().as_str())
+        let failure = error.failure(self.order.spends);
+        self.error = Some(error);
+        Report::Unanswered(failure)
+    }
+
+    /// Puts the answer into the escrow as it came.
+    async fn keep(&mut self) -> Result<Report, StoreError> {
+        let Some((received, sent_at)) = self.received.take() else { return Ok(Report::Done) };
+        let (surroundings, attempt) = (Arc::clone(&self.surroundings), self.renewal.attempt());
+        let presented = self.presented.clone().unwrap_or_default();
+        let row = self.row();
+        let about = About {
+            issued_to: row.record.issued_to.clone(),
+            identity: row.record.identity.clone(),
+            presented,
+            attempt,
+            sent_at,
         };
-        let candidates = record.refresh_token.iter().chain(seed);
-        let mut known_refused = false;
-        for candidate in candidates {
-            if refused(&candidate) {
-                known_refused = true;
-            } else {
-                return Ok(Some(candidate.clone()));
+        let generation = row.generation + 1;
+        let answer = KeptAnswer::new(about, &received, &*surroundings.clock);
+        let sealed = answer.seal(&surroundings.keyring, &self.key, generation);
+        let kept = surroundings.escrow.append(&self.key, sealed).await;
+        self.received = Some((received, sent_at));
+        kept.map(|()| Report::Done)
+    }
+
+    fn read(&mut self) -> Report {
+        let Some((received, sent_at)) = &self.received else { return Report::Done };
+        let (surroundings, settings) = (&self.surroundings, &self.settings);
+        let refresh_token = self.row.as_ref().and_then(|row| row.refresh_token.as_ref());
+        let secret = settings.client.authentication.secret();
+        let secrets: Vec<&Secret> = secret.into_iter().chain(refresh_token).collect();
+        let reading = read(&received.message(surroundings.clock.wall(), &secrets));
+        for remark in &reading.remarks {
+            tracing::info!(credential = %settings.name(), %remark, "odd token response");
+        }
+        let (attempt, presented) = (self.renewal.attempt(), self.presented.clone());
+        let read = Read { reading, sent_at: *sent_at, attempt, presented };
+        let answer = read.answer(self.order.spends);
+        self.error = read.error();
+        self.from_server = Some(read);
+        Report::Read(answer)
+    }
+
+    async fn pause(&self, pause: Duration) -> Report {
+        let mut stopping = self.surroundings.stopping.subscribe();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => Report::Stopping,
+            () = sleep(pause) => Report::Done,
+        }
+    }
+
+    /// What the scheduler is told.
+    fn landed(&self, ending: Ending) -> Landed {
+        let outcome = match ending {
+            Ending::Elsewhere { retry_after } => Outcome::Elsewhere { retry_after },
+            Ending::Granted { held, source } => match self.token(held, source) {
+                Some(token) => Outcome::Granted { token },
+                None => return self.failed(RenewalError::Defect, None),
+            },
+            Ending::Failed { failure, doubt_since, met } => {
+                let error = self.met(met).unwrap_or(RenewalError::Defect);
+                Outcome::Failed { failure, doubt_since, error: Arc::new(error) }
             }
+        };
+        Landed { outcome, sent: self.renewal.has_sent(), attempt: self.renewal.attempt() }
+    }
+
+    fn failed(&self, error: RenewalError, doubt_since: Option<Timestamp>) -> Landed {
+        let failure = error.failure(self.order.spends);
+        let outcome = Outcome::Failed { failure, doubt_since, error: Arc::new(error) };
+        Landed { outcome, sent: self.renewal.has_sent(), attempt: self.renewal.attempt() }
+    }
+
+    fn token(&self, held: Held, source: Source) -> Option<Token> {
+        let clock = &*self.surroundings.clock;
+        let read = match source {
+            Source::Server => &self.from_server,
+            Source::Escrow => &self.from_escrow,
+            Source::Row => {
+                let row = self.row.as_ref()?;
+                return row.record.token(self.member, row.generation, clock);
+            }
+        };
+        let response = read.as_ref()?.reading.outcome.as_ref().ok()?;
+        let (access_token, scope) = (response.access_token.clone(), response.scope.clone());
+        Token::new(access_token, scope, self.member, held, wall_expiry(&held, clock)).ok()
+    }
+
+    fn met(&self, meeting: Meeting) -> Option<RenewalError> {
+        match meeting {
+            Meeting::Here => self.error.clone(),
+            Meeting::Row => Some(self.row.as_ref()?.record.failure.as_ref()?.error()),
+            Meeting::Escrow => self.from_escrow.as_ref()?.error(),
+            Meeting::Unheard => {
+                Some(RenewalError::AnswerLost("its process ended before it came".to_owned()))
+            }
+            Meeting::Restored => Some(RenewalError::StoreIsOlder),
+            Meeting::Nothing(Grant::Refused) => Some(RenewalError::KnownRefused),
+            Meeting::Nothing(Grant::Missing | Grant::Usable) => Some(RenewalError::NoRefreshToken),
         }
-        Err(if known_refused { RenewalError::KnownRefused } else { RenewalError::NoRefreshToken })
+    }
+}
+
+impl Aftermath {
+    /// The refresh token to present next, if the server told one.
+    pub(crate) fn refresh_token(&self) -> Option<&Secret> {
+        self.0.row.as_ref()?.record.refresh_token.as_ref()
     }
 
-    fn refresh_digest(&self, token: &Secret) -> Digest {
-        self.surroundings.keyring.digest("refresh token", token.expose().as_bytes())
-    }
-
-    fn access_digest(&self, token: &Secret) -> Digest {
-        self.surroundings.keyring.digest("access token", token.expose().as_bytes())
-    }
-
-    fn stored_client(&self) -> Option<StoredClient> {
-        use bellwether_oauth::ClientAuthentication;
-        if self.settings.key.kind() != &bellwether_store::Kind::CLIENT {
-            return None;
+    /// Brings the answer into the store if it is not there yet, and gives the lease back. True if
+    /// the store has all there is.
+    pub(crate) async fn finish(self) -> bool {
+        let Self(mut flight) = self;
+        let mut report = Report::Done;
+        loop {
+            let step = flight.renewal.next(flight.surroundings.clock.now(), report);
+            if step == Step::End {
+                return flight.renewal.is_saved();
+            }
+            report = flight.take(step).await;
         }
-        let client = &self.settings.client;
-        Some(StoredClient {
-            id: client.id.clone(),
-            secret: client.authentication.secret()?.clone(),
-            in_body: matches!(client.authentication, ClientAuthentication::Post(_)),
-            scope: self.settings.scope.to_string(),
-            parameters: self.settings.parameters.to_vec(),
-        })
     }
 }

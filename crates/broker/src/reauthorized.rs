@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::command::{Command, Tell};
-use crate::flight::Surroundings;
 use crate::handle::Handle;
 use crate::record::Record;
 use crate::shared::Shared;
+use crate::surroundings::Surroundings;
 
 /// How often the row of a credential that needs a person is looked at.
 const LOOK: Duration = Duration::from_secs(5);

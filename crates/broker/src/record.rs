@@ -20,6 +20,9 @@ pub(crate) struct Record {
     /// Digest of who issued the refresh token, and to whom: it is good whatever is asked for with it.
     #[serde(default)]
     pub(crate) issued_to: String,
+    /// Digest of the client's secret with which the server gave its latest answer.
+    #[serde(default)]
+    pub(crate) secret: String,
     /// Counts the token requests, successful or not.
     pub(crate) attempt: u64,
     /// The access token.
@@ -37,7 +40,13 @@ pub(crate) struct Record {
     /// Written before a refresh token is sent, and gone with the answer: what is left if the
     /// process dies in between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) intent: Option<StoredFailure>,
+    pub(crate) intent: Option<Intent>,
+    /// An earlier request may have spent the refresh token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) doubt: Option<Doubt>,
+    /// The store's epoch when this was written.
+    #[serde(default)]
+    pub(crate) epoch: u64,
     /// Digests of access tokens that were handed out before, the latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) earlier: Vec<String>,
@@ -55,6 +64,22 @@ pub(crate) struct StoredToken {
     pub(crate) sent_at: Stamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<Stamp>,
+}
+
+/// A request that is about to leave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// Digest of the refresh token that it carries.
+    pub(crate) presented: String,
+    pub(crate) at: Stamp,
+}
+
+/// A request that may have been processed, with no answer kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Doubt {
+    /// Digest of the refresh token that it may have spent.
+    pub(crate) presented: String,
+    pub(crate) since: Stamp,
 }
 
 /// A client that a caller brought.
@@ -119,7 +144,12 @@ impl Record {
         if response.refresh_token.is_some() {
             self.refresh_token = response.refresh_token;
         }
-        (self.failure, self.intent) = (None, None);
+        (self.failure, self.intent, self.doubt) = (None, None, None);
+    }
+
+    /// Whether it tells something that a process which starts has not heard yet.
+    pub(crate) fn is_news(&self) -> bool {
+        self.failure.is_some() || self.intent.is_some() || self.doubt.is_some()
     }
 }
 

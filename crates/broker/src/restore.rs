@@ -1,10 +1,12 @@
 //! What the store held when we started, and what it is to hold no longer.
 
+use bellwether_lifecycle::renewal::{Answer, Change, Escrowed, Source};
 use bellwether_store::{Acquired, Clock, Kind, StoreError};
 
-use crate::flight::Surroundings;
+use crate::grant_row::{GrantRow, escrowed};
 use crate::record::Record;
 use crate::settings::Credential;
+use crate::surroundings::Surroundings;
 use crate::token::Token;
 
 use std::time::Duration;
@@ -20,52 +22,55 @@ pub(crate) struct Restored {
     pub(crate) known: Vec<String>,
 }
 
-/// Reads a pool member's row; one of another configuration, or that does not open, is none.
+/// Reads a pool member's row, and in the escrow what the row does not have yet; one of another
+/// configuration, or that does not open, is none.
 pub(crate) async fn restore(
     surroundings: &Surroundings,
     settings: &Credential,
     member: u16,
 ) -> Option<Restored> {
     let key = settings.key.clone().with_member(member);
-    let row = match surroundings.store.load(&key).await {
-        Ok(row) => row?,
-        Err(error) => {
-            tracing::warn!(credential = %settings.name, %error, "starting without its row");
-            return None;
-        }
+    let without = |error: &StoreError, what: &str| {
+        tracing::warn!(credential = %settings.name(), %error, what, "starting without it");
     };
-    let record = match Record::open(&surroundings.keyring, &key, &row) {
-        Ok(record) => record,
-        Err(error) => {
-            tracing::warn!(credential = %settings.name, %error, "starting without its row");
-            return None;
-        }
-    };
-    if record.identity != settings.identity(&surroundings.keyring).to_hex() {
-        return None;
+    let mut row = GrantRow::load(surroundings, settings, &key).await.unwrap_or_else(|error| {
+        without(&error, "row");
+        GrantRow::unknown(surroundings, settings)
+    });
+    let kept = escrowed(surroundings, settings, &key, &row).await.unwrap_or_else(|error| {
+        without(&error, "escrow");
+        None
+    });
+    if let Some((Escrowed { generation, answer: Answer::Granted { .. }, .. }, read)) = kept
+        && generation > row.generation
+    {
+        let change = Change::Accept { generation, source: Source::Escrow };
+        row.change(surroundings, settings, change, Some(&read), None);
     }
+    let GrantRow { generation, record, .. } = row;
     let clock: &dyn Clock = &*surroundings.clock;
-    let token = record.token(member, row.generation, clock);
+    let token = record.token(member, generation, clock);
     let held =
         token.as_ref().map(|token| surroundings.access_digest(token.access_token()).to_hex());
+    let is_news = record.is_news();
     let known = held.into_iter().chain(record.earlier).collect();
     let token = token.filter(|token| token.held().is_alive(clock.now()));
-    // If the latest request failed, that is news to us: it is shared while it is recent.
-    let is_news = record.failure.is_some() || record.intent.is_some();
+    // What the latest request met is news to us: it is shared while it is recent.
     let attempt = record.attempt.saturating_sub(u64::from(is_news));
     Some(Restored { token, attempt, known })
 }
 
-/// Removes a credential's rows.
+/// Removes a credential's rows, and what the escrow has for them.
 pub(crate) async fn forget(surroundings: &Surroundings, settings: &Credential) {
     for member in 0..settings.pool.max(1) {
         let key = settings.key.clone().with_member(member);
         let store = &surroundings.store;
         if let Ok(Acquired::Lease(lease)) = surroundings.acquire(&key).await {
             let removed = store.remove(&key, lease.fence).await;
+            let forgotten = surroundings.escrow.remove(&key).await;
             let released = store.release(&key, lease.fence).await;
-            if let Err(error) = removed.map(|_| ()).and(released) {
-                tracing::debug!(credential = %settings.name, %error, "its row stays for now");
+            if let Err(error) = removed.map(|_| ()).and(forgotten).and(released) {
+                tracing::debug!(credential = %settings.name(), %error, "its row stays for now");
             }
         }
     }

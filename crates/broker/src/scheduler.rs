@@ -8,22 +8,24 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether_lifecycle::renewal::Order;
 use bellwether_lifecycle::{
     Action, Chance, Demand, Event, Lifecycle, Policy, Settled, State, Ticket, Timestamp, Verdict,
     WaiterId,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
 use crate::command::{Answer, Ask, Command, Tell};
 use crate::doors::{DoorId, Doors};
-use crate::error::{NoToken, RenewalError};
-use crate::flight::{Flight, Landed, Outcome, Surroundings};
+use crate::error::NoToken;
+use crate::flight::{Aftermath, Flight, Landed, Outcome};
 use crate::news::News;
 use crate::restore;
 use crate::settings::Credential;
 use crate::shared::{Counters, CredentialId, Shared};
+use crate::surroundings::Surroundings;
 use crate::token::Token;
 
 /// Timers stand still while the machine sleeps; so look at the clock at least this often.
@@ -40,7 +42,7 @@ pub(crate) struct Scheduler {
     policies: Vec<Arc<Policy>>,
     doors: Doors,
     timers: BinaryHeap<Reverse<(Timestamp, Wake)>>,
-    flights: JoinSet<Landed>,
+    flights: JoinSet<Ended>,
     in_flight: HashMap<tokio::task::Id, Passenger>,
     queued: BTreeMap<Ticket, Passenger>,
     next_waiter: u64,
@@ -70,6 +72,13 @@ struct Entry {
     members: Box<[MemberRow]>,
     state: State,
     unverified: bool,
+}
+
+/// How far a renewal's task has come.
+enum Ended {
+    /// There is something to tell; the rest goes on behind.
+    Landed(Landed, Box<Aftermath>),
+    Finished,
 }
 
 /// What is known of a pool member's row in the store.
@@ -132,6 +141,8 @@ impl Scheduler {
 
     /// Lets renewals under way finish, so that nothing a server granted is thrown away.
     async fn drain(&mut self) {
+        // What the store does not take now stays in the escrow.
+        self.surroundings.stopping.send_replace(true);
         while let Some(landed) = self.flights.join_next_with_id().await {
             self.land(landed);
         }
@@ -392,27 +403,37 @@ impl Scheduler {
         };
         let settings: Arc<Credential> = entry.shared.settings.load_full();
         let row = entry.members.get(usize::from(passenger.member));
-        let flight = Arc::new(Flight {
-            surroundings: Arc::clone(&self.surroundings),
-            settings,
-            member: passenger.member,
+        let order = Order {
             generation: row.map_or(0, |row| row.generation),
             attempt: row.map_or(0, |row| row.attempt),
+            spends: settings.spends(),
+            replay: settings.policy().replay,
+            usable_until: entry.lifecycle.usable_until(),
             is_probe: entry.state == State::Misconfigured,
+            request_limit: settings.authorization_server.request_limit,
+        };
+        let surroundings = Arc::clone(&self.surroundings);
+        let flight = Flight::new(surroundings, settings, passenger.member, order);
+        let task = self.flights.spawn(async move {
+            let (landed, aftermath) = flight.fly().await;
+            Ended::Landed(landed, Box::new(aftermath))
         });
-        let task = self.flights.spawn(flight.fly());
         self.in_flight.insert(task.id(), passenger);
     }
 
-    fn land(&mut self, landed: Result<(tokio::task::Id, Landed), tokio::task::JoinError>) {
-        let (task, landed) = match landed {
-            Ok((task, landed)) => (task, landed),
+    fn land(&mut self, ended: Result<(tokio::task::Id, Ended), JoinError>) {
+        let (task, landed) = match ended {
+            Ok((_, Ended::Finished)) => return,
+            Ok((task, Ended::Landed(landed, aftermath))) => {
+                self.flights.spawn(async move {
+                    aftermath.finish().await;
+                    Ended::Finished
+                });
+                (task, landed)
+            }
             Err(error) => {
                 tracing::error!("a renewal panicked; it is tried again");
-                let error_value = RenewalError::Defect;
-                let failure = error_value.failure(false);
-                let outcome = Outcome::Failed { failure, error: Arc::new(error_value) };
-                (error.id(), Landed { outcome, sent: false, attempt: 0 })
+                (error.id(), Landed::panicked())
             }
         };
         let Some(passenger) = self.in_flight.remove(&task) else { return };
@@ -464,14 +485,14 @@ impl Scheduler {
             Outcome::Elsewhere { retry_after } => {
                 self.handle(id, Event::Elsewhere { member, retry_after });
             }
-            Outcome::Failed { failure, error } => {
+            Outcome::Failed { failure, doubt_since, error } => {
                 Counters::add(&counters.failures);
                 tracing::warn!(
                     credential = %entry.shared.settings.load().name,
                     member, cause = ?failure.cause, %error, "renewal failed"
                 );
                 entry.shared.last_error.store(Some(error));
-                self.handle(id, Event::Failed { member, failure, doubt_since: None });
+                self.handle(id, Event::Failed { member, failure, doubt_since });
             }
         }
     }

@@ -27,6 +27,9 @@ pub struct AuthorizationServer {
     pub rotation_window: Option<Duration>,
     /// When a token of unknown lifetime is renewed.
     pub default_lifetime: Duration,
+    /// The longest that a token request may take; its transport gives up no later. A lease lasts
+    /// twice as long, and so long a holder that may only be paused is waited for.
+    pub request_limit: Duration,
     /// How many token requests each client may make.
     pub allowance: Allowance,
     /// A path of the resource server that tells whether a token still lives.

@@ -28,6 +28,7 @@ pub(crate) struct StoredFailure {
 
 const UNREACHABLE: &str = "unreachable";
 const ANSWER_LOST: &str = "answer_lost";
+const STORE_IS_OLDER: &str = "store_is_older";
 
 impl StoredFailure {
     /// `None` for what says nothing to another process.
@@ -41,6 +42,7 @@ impl StoredFailure {
             RenewalError::Refused(error) => (error.kind(), Some(error)),
             RenewalError::Unreachable(_) => (UNREACHABLE, None),
             RenewalError::AnswerLost(_) => (ANSWER_LOST, None),
+            RenewalError::StoreIsOlder => (STORE_IS_OLDER, None),
             RenewalError::Store(_)
             | RenewalError::NoRefreshToken
             | RenewalError::KnownRefused
@@ -67,6 +69,7 @@ impl StoredFailure {
         RenewalError::Refused(match self.kind.as_str() {
             UNREACHABLE => return RenewalError::Unreachable(said()),
             ANSWER_LOST => return RenewalError::AnswerLost(said()),
+            STORE_IS_OLDER => return RenewalError::StoreIsOlder,
             "invalid_client" => TokenError::InvalidClient { details },
             "invalid_grant" => TokenError::InvalidGrant { details },
             "unauthorized_client" => TokenError::UnauthorizedClient { details },

@@ -14,7 +14,7 @@ use bellwether_broker::oauth::corpus::{
     WALL, cases,
 };
 use bellwether_broker::oauth::{Client, ClientAuthentication, Remedy, Secret};
-use bellwether_broker::store::{BootId, Clock, Keyring, MemoryStore, SystemClock};
+use bellwether_broker::store::{BootId, Clock, Keyring, MemoryEscrow, MemoryStore, SystemClock};
 use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Http1, News, Obtain,
     RenewalError,
@@ -74,6 +74,7 @@ impl Played {
         let broker = Broker::start(Environment {
             store: Arc::new(store.clone()),
             clock: Arc::new(CorpusClock(SystemClock::new(), later)),
+            escrow: Arc::new(MemoryEscrow::new()),
             keyring: Keyring::from_bytes(&[7; Keyring::KEY_LEN]),
             seed: 1,
         });

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bellwether_broker::lifecycle::{State, Timestamp};
 use bellwether_broker::oauth::Secret;
-use bellwether_broker::store::{Clock, Keyring, SystemClock};
+use bellwether_broker::store::{Clock, FileEscrow, Keyring, SystemClock};
 use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Http1, NoToken, Obtain,
     Refusal, Token,
@@ -42,10 +42,13 @@ async fn child() {
     };
     let secret = if std::env::var_os(WRONG).is_some() { "wrong" } else { SECRET };
     let clock = Arc::new(SystemClock::new());
-    let store = SqliteStore::open(Path::new(&store), Arc::new(*clock)).unwrap();
+    let place = Path::new(&store);
+    let escrow = FileEscrow::open(&place.with_extension("escrow")).unwrap();
+    let store = SqliteStore::open(place, Arc::new(*clock)).unwrap();
     let broker = Broker::start(Environment {
         clock,
         store: Arc::new(store),
+        escrow: Arc::new(escrow),
         keyring: Keyring::from_bytes(&[7; Keyring::KEY_LEN]),
         seed: u64::from(std::process::id()),
     });

@@ -170,7 +170,7 @@ async fn a_renewal_that_panics_lets_go_and_is_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_nobody_holds_any_more_ends() {
-    let World { broker, transport, organisation, store, clock } = World::new(profile());
+    let World { broker, transport, organisation, clock, store, .. } = World::new(profile());
     let settings = support::settings(support::server(Arc::clone(&transport) as _));
     let handle = broker.add(settings).await.handle;
     drop(broker);

@@ -8,13 +8,15 @@ use bellwether_broker::lifecycle::{Allowance, Demand, Quota};
 use bellwether_broker::provider::{Budget, Provider, Refusals, Rotation};
 use bellwether_broker::{AuthorizationServer, CredentialSettings, Http1, Obtain, TlsError};
 use bellwether_server::{CallerSettings, HandOut, Vendor};
-use bellwether_store::{Clock, Key, Keyring, MemoryStore, Store};
+use bellwether_store::{Clock, Escrow, FileEscrow, Key, Keyring, MemoryEscrow, MemoryStore, Store};
 use bellwether_store_sqlite::SqliteStore;
 use rustls::RootCertStore;
 use url::Url;
 
 use crate::configuration::{self as file, Configuration, Environment, SecretSource, StoreUrl};
 
+/// For a connection; a shorter limit on the whole request holds for it too.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// Access tokens that callers' own clients hold, unless told otherwise.
 pub(crate) const DEFAULT_POOL: u16 = 1;
 
@@ -79,6 +81,8 @@ fn vendor(server: &file::AuthorizationServer) -> Result<Vendor, String> {
         }
         None => transport(&server.token_endpoint)?,
     };
+    let limit = server.request_timeout;
+    let transport = transport.with_timeouts(CONNECT_LIMIT.min(limit), limit);
     let verify = match (&server.verify, &server.resource_server) {
         (Some(path), Some(base)) => base.join(path).ok(),
         _ => None,
@@ -91,6 +95,7 @@ fn vendor(server: &file::AuthorizationServer) -> Result<Vendor, String> {
             rotation: server.rotation,
             rotation_window: server.rotation_window,
             default_lifetime: server.default_lifetime,
+            request_limit: server.request_timeout,
             allowance: server.request_budget.map_or(Allowance::DEFAULT, allowance),
             verify,
             transport: Arc::new(transport),
@@ -171,6 +176,7 @@ impl OpenVendor<'_> {
                 rotation: rotation.unwrap_or(Rotation::Strict),
                 rotation_window: window,
                 default_lifetime: Duration::from_secs(3600),
+                request_limit: Duration::from_secs(10),
                 allowance: Allowance::DEFAULT,
                 verify: verify_path
                     .zip(resource_server.as_ref())
@@ -210,6 +216,8 @@ pub(crate) fn hand_out(configured: file::HandOut) -> HandOut {
 #[derive(Debug)]
 pub(crate) struct OpenStore {
     pub(crate) store: Arc<dyn Store>,
+    /// Beside the store, and as volatile as it.
+    pub(crate) escrow: Arc<dyn Escrow>,
     pub(crate) keyring: Keyring,
     /// Where the running broker listens for the same user's commands; none for a store in memory.
     pub(crate) socket: Option<PathBuf>,
@@ -224,6 +232,7 @@ pub(crate) fn open_store(store: &file::Store, clock: &Arc<dyn Clock>) -> Result<
     match &store.url {
         StoreUrl::Memory => Ok(OpenStore {
             store: Arc::new(MemoryStore::new(Arc::clone(clock))),
+            escrow: Arc::new(MemoryEscrow::new()),
             keyring: configured.unwrap_or_else(Keyring::ephemeral),
             socket: None,
         }),
@@ -238,8 +247,10 @@ pub(crate) fn open_store(store: &file::Store, clock: &Arc<dyn Clock>) -> Result<
                 None => Keyring::open_or_create(&beside(path, "key"))
                     .map_err(|error| error.to_string())?,
             };
+            let escrow = FileEscrow::open(&beside(path, "escrow"));
+            let escrow = Arc::new(escrow.map_err(|error| error.to_string())?);
             let socket = Some(beside(path, "sock"));
-            Ok(OpenStore { store: Arc::new(opened), keyring, socket })
+            Ok(OpenStore { store: Arc::new(opened), escrow, keyring, socket })
         }
     }
 }

@@ -111,6 +111,11 @@ impl Renewal {
         self.sent_at.is_some()
     }
 
+    /// Whether the row has every token that came.
+    pub fn is_saved(&self) -> bool {
+        self.unsaved.is_none()
+    }
+
     /// What comes after a step that came to `report`.
     pub fn next(&mut self, now: Timestamp, report: Report) -> Step {
         match (self.doing, report) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::{Allowance, Demand, Quota};
 use bellwether_broker::oauth::{Client, ClientAuthentication, Scope, Secret};
 use bellwether_broker::provider::Rotation;
-use bellwether_broker::store::{Clock, Key, Keyring, MemoryStore, SystemClock};
+use bellwether_broker::store::{Clock, Key, Keyring, MemoryEscrow, MemoryStore, SystemClock};
 use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Http1, Obtain, Transport,
 };
@@ -134,6 +134,7 @@ async fn a_pool_behind_the_broker_meets_neither() {
     let broker = Broker::start(Environment {
         clock: Arc::clone(&scene.clock),
         store: Arc::new(MemoryStore::new(Arc::clone(&scene.clock))),
+        escrow: Arc::new(MemoryEscrow::new()),
         keyring: Keyring::ephemeral(),
         seed: 1,
     });
@@ -143,6 +144,7 @@ async fn a_pool_behind_the_broker_meets_neither() {
         rotation: Rotation::Strict,
         rotation_window: None,
         default_lifetime: Duration::from_secs(3600),
+        request_limit: Duration::from_secs(10),
         allowance: Allowance::DEFAULT,
         verify: None,
         transport: Arc::clone(&scene.transport),

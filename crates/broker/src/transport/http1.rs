@@ -260,6 +260,10 @@ where
         .map_err(|error| not_sent(&error.to_string()))?;
     let connection = tokio::spawn(connection);
     let mut end = pin!(end);
+    if end.is_elapsed() {
+        connection.abort();
+        return Err(not_sent("it became too late to send"));
+    }
     let result = async {
         let response = tokio::select! {
             response = sender.send_request(request) => response.map_err(|error| lost(&error))?,

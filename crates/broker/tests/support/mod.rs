@@ -18,7 +18,7 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::{Allowance, Demand, Quota, Timestamp};
 use bellwether_broker::oauth::{Client, ClientAuthentication, Scope, Secret};
 use bellwether_broker::provider::Rotation;
-use bellwether_broker::store::{Clock, Key, Keyring, MemoryStore, Store};
+use bellwether_broker::store::{Clock, Key, Keyring, MemoryEscrow, MemoryStore, Store};
 use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Obtain, Token, Transport,
 };
@@ -42,6 +42,7 @@ pub struct World {
     pub organisation: Arc<Mutex<Organisation>>,
     pub transport: Arc<SimulatedTransport>,
     pub store: Arc<MemoryStore>,
+    pub escrow: MemoryEscrow,
     pub broker: Broker,
 }
 
@@ -58,13 +59,14 @@ impl World {
         let organisation = Arc::new(Mutex::new(organisation));
         let transport = Arc::new(SimulatedTransport::new(&organisation, &clock));
         let store = Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>));
-        let broker = start(&clock, &store, seed);
-        Self { clock, organisation, transport, store, broker }
+        let escrow = MemoryEscrow::new();
+        let broker = start(&clock, &store, &escrow, seed);
+        Self { clock, organisation, transport, store, escrow, broker }
     }
 
     /// Another broker on the same store, as in another process.
     pub fn another_broker(&self, seed: u64) -> Broker {
-        start(&self.clock, &self.store, seed)
+        start(&self.clock, &self.store, &self.escrow, seed)
     }
 
     pub fn organisation(&self) -> MutexGuard<'_, Organisation> {
@@ -141,10 +143,16 @@ impl World {
     }
 }
 
-fn start(clock: &Arc<VirtualClock>, store: &Arc<MemoryStore>, seed: u64) -> Broker {
+fn start(
+    clock: &Arc<VirtualClock>,
+    store: &Arc<MemoryStore>,
+    escrow: &MemoryEscrow,
+    seed: u64,
+) -> Broker {
     Broker::start(Environment {
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         store: Arc::clone(store) as Arc<dyn Store>,
+        escrow: Arc::new(escrow.clone()),
         keyring: Keyring::from_bytes(&[7; Keyring::KEY_LEN]),
         seed,
     })
@@ -158,6 +166,7 @@ pub fn server(transport: Arc<dyn Transport>) -> AuthorizationServer {
         rotation: Rotation::Strict,
         rotation_window: None,
         default_lifetime: Duration::from_secs(3600),
+        request_limit: Duration::from_secs(10),
         allowance: Allowance::DEFAULT,
         verify: None,
         transport,

@@ -179,6 +179,7 @@ async fn run(
     let broker = Broker::start(BrokerEnvironment {
         clock,
         store: opened.store,
+        escrow: opened.escrow,
         keyring: opened.keyring,
         seed: seed.as_u128() as u64,
     });

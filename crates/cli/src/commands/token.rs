@@ -85,6 +85,7 @@ async fn fetch(
     let broker = Broker::start(BrokerEnvironment {
         clock: Arc::clone(&clock),
         store: opened.store,
+        escrow: opened.escrow,
         keyring: opened.keyring,
         seed: seed.as_u128() as u64,
     });

@@ -32,6 +32,8 @@ pub struct AuthorizationServer {
     pub verify: Option<String>,
     /// When a token without `expires_in` is renewed.
     pub default_lifetime: Duration,
+    /// How long a token request may take.
+    pub request_timeout: Duration,
     /// The only certificate authorities to trust for it, instead of the system's.
     pub ca: Option<CertificateAuthorities>,
     /// What each client may ask of the token endpoint.
@@ -48,6 +50,9 @@ pub struct CertificateAuthorities {
 }
 
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60 * 60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const SHORTEST_REQUEST: Duration = Duration::from_millis(100);
+const LONGEST_REQUEST: Duration = Duration::from_secs(60);
 const MAX_LIFETIME: Duration = Duration::from_secs(450 * 24 * 60 * 60);
 const MAX_WINDOW: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
@@ -104,6 +109,14 @@ pub(super) fn read(
     set(&mut default_lifetime, section.optional("default_lifetime"), |field| {
         read_duration(context, &field, MAX_LIFETIME)
     });
+    let mut request_timeout = REQUEST_TIMEOUT;
+    set(&mut request_timeout, section.optional("request_timeout"), |field| {
+        let timeout = read_duration(context, &field, LONGEST_REQUEST)?;
+        if timeout < SHORTEST_REQUEST {
+            return field.refuse(context, "is too short to be answered; write at least 100ms");
+        }
+        Some(timeout)
+    });
     let ca = section.optional("ca").and_then(|field| read_ca(context, &field));
     let request_budget =
         section.optional("request_budget").and_then(|field| field.parse(context, budget::parse));
@@ -118,6 +131,7 @@ pub(super) fn read(
         rotation_window,
         verify,
         default_lifetime,
+        request_timeout,
         ca,
         request_budget,
     })

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::{Allowance, Quota, Timestamp, UnixTime};
 use bellwether_broker::oauth::{Client as OAuthClient, ClientAuthentication, Scope, Secret};
 use bellwether_broker::provider::Rotation;
-use bellwether_broker::store::{BootId, Clock, Key, Keyring, MemoryStore, Store, SystemClock};
+use bellwether_broker::store::{BootId, Clock, Key, Keyring, MemoryEscrow, MemoryStore, Store, SystemClock};
 use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Http1, Obtain,
 };
@@ -187,7 +187,7 @@ impl Stage {
             (Arc::new(MemoryStore::new(clock)), Keyring::ephemeral())
         });
         let environment =
-            Environment { clock: Arc::clone(&clock) as Arc<dyn Clock>, store, keyring, seed: 3 };
+            Environment { clock: Arc::clone(&clock) as Arc<dyn Clock>, store, escrow: Arc::new(MemoryEscrow::new()), keyring, seed: 3 };
         let broker = Broker::start(environment);
         let gateway_listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
         let admin_listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
@@ -308,6 +308,7 @@ fn vendor(setting: &Setting, lab: &bellwether_lab::Running) -> Vendor {
             rotation: Rotation::Strict,
             rotation_window: None,
             default_lifetime: setting.default_lifetime,
+            request_limit: Duration::from_secs(10),
             allowance: Allowance::DEFAULT,
             verify: setting.verify.map(|path| resource_server.join(path).expect("a path")),
             transport: Arc::new(Http1::with_roots(RootCertStore::empty())),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bellwether_broker::{Broker, Environment, Obtain};
-use bellwether_store::{Clock, Keyring, MemoryStore, SystemClock};
+use bellwether_store::{Clock, Keyring, MemoryEscrow, MemoryStore, SystemClock};
 use serde::Serialize;
 
 use crate::commands::{Failure, runtime};
@@ -53,6 +53,7 @@ pub(super) fn try_each(configuration: &Configuration) -> Result<Vec<Tried>, Fail
         let broker = Broker::start(Environment {
             store: Arc::new(MemoryStore::new(Arc::clone(&clock))),
             clock,
+            escrow: Arc::new(MemoryEscrow::new()),
             keyring: Keyring::ephemeral(),
             seed: 0,
         });

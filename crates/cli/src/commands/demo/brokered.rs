@@ -14,7 +14,7 @@ use bellwether_server::{
     Admin, AdminSettings, Configured, Gateway, GatewaySettings, Running, Vendor, bind,
 };
 use bellwether_simulation::Profile;
-use bellwether_store::{Key, Keyring, MemoryStore};
+use bellwether_store::{Key, Keyring, MemoryEscrow, MemoryStore};
 
 use super::stage::{Stage, client};
 use crate::commands::Failure;
@@ -44,6 +44,7 @@ impl Brokered {
         let broker = Broker::start(Environment {
             clock: Arc::clone(&stage.clock),
             store: Arc::new(MemoryStore::new(Arc::clone(&stage.clock))),
+            escrow: Arc::new(MemoryEscrow::new()),
             keyring: Keyring::ephemeral(),
             seed: SEED,
         });
@@ -103,6 +104,7 @@ fn vendor(stage: &Stage, quota: Option<Quota>) -> Vendor {
         rotation: Rotation::Strict,
         rotation_window: None,
         default_lifetime: Duration::from_secs(3600),
+        request_limit: Duration::from_secs(10),
         allowance: ALLOWANCE,
         verify: None,
         transport: Arc::clone(&stage.transport),

@@ -1,0 +1,298 @@
+//! A grant's row and its records in the escrow, as one renewal sees and changes them.
+
+use std::time::Duration;
+
+use bellwether_lifecycle::Timestamp;
+use bellwether_lifecycle::renewal::{Answer, Change, Escrowed, Grant, Met, Recorded, Source};
+use bellwether_oauth::{ClientAuthentication, Reading, Remedy, Secret, TokenResponse};
+use bellwether_store::{Key, Kind, Stamp, StoreError};
+
+use crate::error::RenewalError;
+use crate::kept_answer::KeptAnswer;
+use crate::record::{Doubt, Intent, Record, StoredClient};
+use crate::settings::{Credential, Obtain};
+use crate::stored_failure::StoredFailure;
+use crate::surroundings::Surroundings;
+
+/// An answer, read, with the request that it answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) reading: Reading,
+    pub(crate) sent_at: Timestamp,
+    pub(crate) attempt: u64,
+    /// Digest of the refresh token that was sent.
+    pub(crate) presented: Option<String>,
+}
+
+impl Read {
+    /// What it comes to.
+    pub(crate) fn answer(&self, spends: bool) -> Answer {
+        match &self.reading.outcome {
+            Ok(TokenResponse { expires_in, .. }) => {
+                Answer::Granted { sent_at: self.sent_at, lifetime: *expires_in }
+            }
+            Err(error) => Answer::Failed {
+                failure: RenewalError::Refused(error.clone()).failure(spends),
+                refused: spends && error.remedy() == Remedy::Reauthorize,
+                rotated: spends && self.reading.refresh_token.is_some(),
+            },
+        }
+    }
+
+    /// What the server refused it with, if it did.
+    pub(crate) fn error(&self) -> Option<RenewalError> {
+        self.reading.outcome.as_ref().err().cloned().map(RenewalError::Refused)
+    }
+}
+
+/// The row as it was found, and as it is to be.
+#[derive(Debug)]
+pub(crate) struct GrantRow {
+    pub(crate) generation: u64,
+    pub(crate) record: Record,
+    /// What is sent next, if the grant needs it.
+    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) grant: Grant,
+    epoch: u64,
+}
+
+impl GrantRow {
+    /// Reads it. A row of another client, or of another server, is only a number.
+    pub(crate) async fn load(
+        surroundings: &Surroundings,
+        settings: &Credential,
+        key: &Key,
+    ) -> Result<Self, StoreError> {
+        let epoch = surroundings.store.origin().await?.epoch;
+        let (generation, found) = match surroundings.record(key).await? {
+            Some(found) => found,
+            None => (0, Record { epoch, ..Record::default() }),
+        };
+        Ok(Self::around(surroundings, settings, generation, found, epoch))
+    }
+
+    /// One that says nothing, for when the store is not there.
+    pub(crate) fn unknown(surroundings: &Surroundings, settings: &Credential) -> Self {
+        Self::around(surroundings, settings, 0, Record::default(), 0)
+    }
+
+    fn around(
+        surroundings: &Surroundings,
+        settings: &Credential,
+        generation: u64,
+        found: Record,
+        epoch: u64,
+    ) -> Self {
+        let keyring = &surroundings.keyring;
+        let identity = settings.identity(keyring).to_hex();
+        let issued_to = settings.issued_to(keyring).to_hex();
+        let mut record = if found.identity == identity {
+            found
+        } else if found.issued_to == issued_to {
+            found.for_another_request(identity)
+        } else {
+            Record { identity, epoch, ..Record::default() }
+        };
+        record.issued_to = issued_to;
+        let (refresh_token, grant) = to_send(surroundings, settings, &record);
+        Self { generation, record, refresh_token, grant, epoch }
+    }
+
+    /// What a renewal must know of it.
+    pub(crate) fn recorded(
+        &self,
+        surroundings: &Surroundings,
+        settings: &Credential,
+        member: u16,
+    ) -> Recorded {
+        let clock = &*surroundings.clock;
+        let secret = settings.secret_digest(&surroundings.keyring);
+        let ours = self.presented(surroundings);
+        let about_ours = |presented: &String| Some(presented) == ours.as_ref();
+        let intent = self.record.intent.as_ref().filter(|intent| about_ours(&intent.presented));
+        let doubt = self.record.doubt.as_ref().filter(|doubt| about_ours(&doubt.presented));
+        Recorded {
+            generation: self.generation,
+            attempt: self.record.attempt,
+            held: self.record.token(member, self.generation, clock).map(|token| *token.held()),
+            grant: self.grant,
+            failure: self.record.failure.as_ref().map(|failure| Met {
+                failure: failure.error().failure(settings.spends()),
+                at: failure.at.resolve(clock),
+                is_ours: failure.secret == secret,
+            }),
+            intent: intent.map(|intent| intent.at.resolve(clock)),
+            doubt_since: doubt.map(|doubt| doubt.since.resolve(clock)),
+            is_restored: self.record.epoch != self.epoch,
+        }
+    }
+
+    /// Digest of the refresh token that is sent next.
+    pub(crate) fn presented(&self, surroundings: &Surroundings) -> Option<String> {
+        self.refresh_token.as_ref().map(|token| surroundings.refresh_digest(token).to_hex())
+    }
+
+    /// Makes it say what `change` tells; `read` is the answer that the change is about, `failure`
+    /// what was met.
+    pub(crate) fn change(
+        &mut self,
+        surroundings: &Surroundings,
+        settings: &Credential,
+        change: Change,
+        read: Option<&Read>,
+        met: Option<&RenewalError>,
+    ) {
+        let clock = &*surroundings.clock;
+        let stamp = |at: Timestamp| Stamp::new(at, clock);
+        let presented = self.presented(surroundings).unwrap_or_default();
+        let doubt = |since: Option<Timestamp>| {
+            since.map(|since| Doubt { since: stamp(since), presented: presented.clone() })
+        };
+        let record = &mut self.record;
+        record.epoch = self.epoch;
+        record.client = stored_client(settings);
+        match change {
+            Change::Intent { attempt, doubt_since } => {
+                record.attempt = attempt;
+                record.failure = None;
+                record.doubt = doubt(doubt_since);
+                record.intent = Some(Intent { presented, at: stamp(clock.now()) });
+            }
+            Change::Unsent => record.intent = None,
+            Change::Accept { generation, source: _ } => {
+                let Some(Read { reading, sent_at, attempt, .. }) = read else { return };
+                let Ok(response) = &reading.outcome else { return };
+                let digest = |secret: &Secret| surroundings.access_digest(secret);
+                record.secret = settings.secret_digest(&surroundings.keyring);
+                record.accept(response.clone(), *sent_at, digest, clock);
+                record.attempt = record.attempt.max(*attempt);
+                self.generation = generation;
+            }
+            Change::Fail { generation, source: _, refused, doubt_since } => {
+                record.attempt =
+                    record.attempt.max(read.map_or(record.attempt, |read| read.attempt));
+                record.intent = None;
+                record.doubt = doubt(doubt_since);
+                record.failure = met.and_then(|error| {
+                    let told = error.failure(settings.spends());
+                    let secret = settings.secret_digest(&surroundings.keyring);
+                    StoredFailure::of(error, told, stamp(clock.now()), secret)
+                });
+                if refused {
+                    record.secret = settings.secret_digest(&surroundings.keyring);
+                    record.refused = read.and_then(|read| read.presented.clone());
+                }
+                if let Some(salvaged) = read.and_then(|read| read.reading.refresh_token.clone()) {
+                    record.refresh_token = Some(salvaged);
+                }
+                self.generation = generation;
+            }
+            Change::Doubt { generation, attempt, since } => {
+                record.attempt = attempt;
+                record.intent = None;
+                record.doubt = doubt(Some(since));
+                record.failure = None;
+                self.generation = generation;
+            }
+        }
+    }
+}
+
+/// The best answer the escrow has for this grant: of the highest generation, a token before a
+/// failure, the last of its kind.
+pub(crate) async fn escrowed(
+    surroundings: &Surroundings,
+    settings: &Credential,
+    key: &Key,
+    row: &GrantRow,
+) -> Result<Option<(Escrowed, Read)>, StoreError> {
+    if !settings.spends() {
+        return Ok(None);
+    }
+    let secret = settings.client.authentication.secret();
+    let secrets: Vec<&Secret> = secret.into_iter().chain(&row.refresh_token).collect();
+    let mut best: Option<((u64, bool), Escrowed, Read)> = None;
+    for kept in surroundings.escrow.records(key).await? {
+        let Ok(answer) = KeptAnswer::open(&surroundings.keyring, key, &kept) else {
+            tracing::warn!(credential = %settings.name, "a record of the escrow does not open");
+            continue;
+        };
+        if answer.issued_to != row.record.issued_to {
+            continue;
+        }
+        let mut reading = answer.read(&secrets);
+        if answer.identity != row.record.identity
+            && let Ok(response) = &mut reading.outcome
+        {
+            // A token for another request; its refresh token is what counts.
+            response.expires_in = Some(Duration::ZERO);
+        }
+        let read = Read {
+            reading,
+            sent_at: answer.sent_at(&*surroundings.clock),
+            attempt: answer.attempt,
+            presented: Some(answer.presented),
+        };
+        let escrowed = Escrowed {
+            generation: kept.generation,
+            attempt: read.attempt,
+            answer: read.answer(settings.spends()),
+        };
+        let rank = (kept.generation, matches!(escrowed.answer, Answer::Granted { .. }));
+        if best.as_ref().is_none_or(|(highest, ..)| rank >= *highest) {
+            best = Some((rank, escrowed, read));
+        }
+    }
+    Ok(best.map(|(_, escrowed, read)| (escrowed, read)))
+}
+
+/// The refresh token to send, never one that was refused.
+fn to_send(
+    surroundings: &Surroundings,
+    settings: &Credential,
+    record: &Record,
+) -> (Option<Secret>, Grant) {
+    let seed = match &settings.obtain {
+        Obtain::ClientCredentials => return (None, Grant::Usable),
+        Obtain::RefreshToken { seed } => seed,
+    };
+    let refused = |token: &Secret| {
+        record.refused.as_deref() == Some(surroundings.refresh_digest(token).to_hex().as_str())
+    };
+    // A token that a caller presents is the only one its row is about.
+    let is_spent = record.refresh_token.is_some() && record.refresh_token != *seed;
+    if settings.key.kind() == &Kind::REFRESH && is_spent {
+        return (None, Grant::Refused);
+    }
+    let mut grant = Grant::Missing;
+    for candidate in record.refresh_token.iter().chain(seed) {
+        if !refused(candidate) {
+            return (Some(candidate.clone()), Grant::Usable);
+        }
+        grant = Grant::Refused;
+    }
+    (None, grant)
+}
+
+/// A client that a caller brought is kept, so that a restart goes on.
+fn stored_client(settings: &Credential) -> Option<StoredClient> {
+    if settings.key.kind() != &Kind::CLIENT {
+        return None;
+    }
+    let client = &settings.client;
+    Some(StoredClient {
+        id: client.id.clone(),
+        secret: client.authentication.secret()?.clone(),
+        in_body: matches!(client.authentication, ClientAuthentication::Post(_)),
+        scope: settings.scope.to_string(),
+        parameters: settings.parameters.to_vec(),
+    })
+}
+
+/// Of what a step came to, the source whose answer is meant.
+pub(crate) fn source_of(change: Change) -> Source {
+    match change {
+        Change::Accept { source, .. } | Change::Fail { source, .. } => source,
+        Change::Intent { .. } | Change::Unsent | Change::Doubt { .. } => Source::Row,
+    }
+}

@@ -1,0 +1,49 @@
+//! What every renewal of a broker needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_oauth::Secret;
+use bellwether_store::{
+    Acquired, Clock, Digest, Escrow, HolderId, Key, Keyring, Store, StoreError,
+};
+use tokio::sync::watch;
+
+use crate::record::Record;
+
+/// For a few writes.
+const LEASE: Duration = Duration::from_secs(20);
+
+/// What every renewal of a broker needs.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) escrow: Arc<dyn Escrow>,
+    pub(crate) keyring: Keyring,
+    /// True once the broker is to stop: nothing waits any longer than it must.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+impl Surroundings {
+    /// Takes the lease on a key, for something that sends no token request.
+    pub(crate) async fn acquire(&self, key: &Key) -> Result<Acquired, StoreError> {
+        self.store.acquire(key, HolderId::random()?, LEASE).await
+    }
+
+    /// What the row of a key says, and its generation.
+    pub(crate) async fn record(&self, key: &Key) -> Result<Option<(u64, Record)>, StoreError> {
+        let Some(row) = self.store.load(key).await? else { return Ok(None) };
+        let record = Record::open(&self.keyring, key, &row)
+            .map_err(|error| StoreError::Corrupt { why: error.to_string() })?;
+        Ok(Some((row.generation, record)))
+    }
+
+    pub(crate) fn access_digest(&self, access_token: &Secret) -> Digest {
+        self.keyring.digest("access token", access_token.expose().as_bytes())
+    }
+
+    pub(crate) fn refresh_digest(&self, refresh_token: &Secret) -> Digest {
+        self.keyring.digest("refresh token", refresh_token.expose().as_bytes())
+    }
+}
