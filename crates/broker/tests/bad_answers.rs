@@ -85,6 +85,8 @@ impl Played {
 
     /// Starts anew over the same store, later than any `Retry-After` says.
     async fn restarted(&self) -> Self {
+        // It gives its lease back behind what it tells.
+        self.broker.stop().await;
         let settings = self.handle.settings().to_settings();
         Self::over(self.store.clone(), settings, secs(2 * 3600)).await
     }
