@@ -38,7 +38,10 @@ pub(crate) struct Workers {
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
-    more: Condvar,
+    /// Wakes a thread that only appends.
+    append: Condvar,
+    /// Wakes a thread that does the rest too.
+    rest: Condvar,
 }
 
 #[derive(Default)]
@@ -73,14 +76,16 @@ impl Workers {
     ) -> Answer<T> {
         let (teller, answer) = answer::ask();
         let job: Job = Box::new(move || teller.tell(work()));
-        let mut waiting = self.queue.waiting();
+        let queue = &self.queue;
         match hurry {
-            Hurry::Append => waiting.appends.push_back(job),
-            Hurry::Rest => waiting.rest.push_back(job),
+            Hurry::Append => {
+                queue.waiting().appends.push_back(job);
+                // One of each: all of the other may be busy.
+                queue.append.notify_one();
+            }
+            Hurry::Rest => queue.waiting().rest.push_back(job),
         }
-        drop(waiting);
-        // All: the one that would be woken alone may be one that must not do it.
-        self.queue.more.notify_all();
+        queue.rest.notify_one();
         answer
     }
 }
@@ -112,7 +117,11 @@ impl Queue {
             if waiting.ended {
                 return None;
             }
-            waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            let more = match does {
+                Hurry::Append => &self.append,
+                Hurry::Rest => &self.rest,
+            };
+            waiting = more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -126,7 +135,8 @@ impl fmt::Debug for Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.queue.waiting().ended = true;
-        self.queue.more.notify_all();
+        self.queue.append.notify_all();
+        self.queue.rest.notify_all();
         for thread in self.threads.drain(..) {
             // Jobs do not panic out of it, see `serve`.
             let _ = thread.join();
