@@ -87,10 +87,9 @@ fn encode(client: &Client, request: &CallersRequest) -> (Option<Secret>, Secret)
     if let Some(refresh_token) = &request.refresh_token {
         form.append_pair("refresh_token", refresh_token.expose());
     }
+    // What stands above was taken out of them when the request was read.
     for (name, value) in &request.parameters {
-        if !TokenRequest::is_reserved(name) {
-            form.append_pair(name, value.expose());
-        }
+        form.append_pair(name, value.expose());
     }
     let authorization = match &client.authentication {
         ClientAuthentication::Basic(_) => {
