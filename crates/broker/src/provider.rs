@@ -24,6 +24,10 @@ pub struct Provider {
     pub regions: &'static [Region],
     /// The token endpoint, if there is one for all.
     pub token_endpoint: Option<&'static str>,
+    /// Where a person authorizes a client, if that is the same for all (RFC 6749 §3.1).
+    pub authorization_endpoint: Option<&'static str>,
+    /// The path of that, beside the token path, where the hosts depend on the region.
+    pub authorization_path: Option<&'static str>,
     /// The path under which its SDKs request tokens; `None` when it differs between customers.
     pub token_path: Option<&'static str>,
     /// The resource server, if there is one for all.
@@ -67,6 +71,8 @@ pub enum Refusals {
 pub struct Endpoints {
     /// RFC 6749 §3.2.
     pub token_endpoint: Option<String>,
+    /// RFC 6749 §3.1.
+    pub authorization_endpoint: Option<String>,
     /// The base of the API's addresses, without a path.
     pub resource_server: Option<String>,
 }
@@ -112,13 +118,16 @@ impl Provider {
     fn endpoints_for_all(&self) -> Endpoints {
         Endpoints {
             token_endpoint: self.token_endpoint.map(str::to_owned),
+            authorization_endpoint: self.authorization_endpoint.map(str::to_owned),
             resource_server: self.resource_server.map(str::to_owned),
         }
     }
 
     fn endpoints_in(&self, Region { domain, .. }: &Region) -> Endpoints {
+        let login = |path| format!("https://login.{domain}{path}");
         Endpoints {
-            token_endpoint: self.token_path.map(|path| format!("https://login.{domain}{path}")),
+            token_endpoint: self.token_path.map(login),
+            authorization_endpoint: self.authorization_path.map(login),
             resource_server: Some(format!("https://api.{domain}")),
         }
     }

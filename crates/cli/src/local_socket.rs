@@ -6,19 +6,24 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bellwether_broker::oauth::Secret;
-use bellwether_lifecycle::UnixTime;
+use bellwether_broker::{Broker, Handle};
+use bellwether_lifecycle::{Cause, UnixTime};
 use bellwether_server::{Admin, CredentialView, Gateway};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const LONGEST_LINE: u64 = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For a renewal; less than the patience of whoever asks.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a command asks of a running broker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +33,10 @@ pub(crate) enum Ask {
     Token { name: String },
     /// Every credential's state.
     Status,
+    /// Another grant was put into the store.
+    GrantReplaced { name: String },
+    /// The grant was given back.
+    GrantEnded { name: String },
 }
 
 /// What a running broker answers.
@@ -67,6 +76,7 @@ impl LocalSocket {
     /// When another broker answers there, or the file cannot be made.
     pub(crate) async fn start(
         path: PathBuf,
+        broker: Broker,
         gateway: Arc<Gateway>,
         admin: Arc<Admin>,
     ) -> io::Result<Self> {
@@ -87,8 +97,10 @@ impl LocalSocket {
                     .is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw());
                 if same_user {
                     let (gateway, admin) = (Arc::clone(&gateway), Arc::clone(&admin));
+                    let broker = broker.clone();
                     tokio::spawn(async move {
-                        let answered = timeout(PATIENCE, answer(stream, &gateway, &admin)).await;
+                        let answering = answer(stream, &broker, &gateway, &admin);
+                        let answered = timeout(PATIENCE, answering).await;
                         if !matches!(answered, Ok(Ok(()))) {
                             tracing::debug!("a command went away");
                         }
@@ -108,18 +120,37 @@ impl Drop for LocalSocket {
     }
 }
 
-async fn answer(stream: UnixStream, gateway: &Gateway, admin: &Admin) -> io::Result<()> {
+async fn answer(
+    stream: UnixStream,
+    broker: &Broker,
+    gateway: &Gateway,
+    admin: &Admin,
+) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     (&mut stream).take(LONGEST_LINE).read_line(&mut line).await?;
+    let handle = |name: &str| gateway.handles().into_iter().find(|handle| handle.name() == name);
+    let unknown = |name: &str| Answer::Failed { message: format!("no credential is named {name}") };
     let answer = match serde_json::from_str(&line) {
         Ok(Ask::Status) => Answer::Status(admin.views()),
-        Ok(Ask::Token { name }) => {
-            match gateway.handles().into_iter().find(|handle| handle.name() == name) {
-                Some(handle) => token(&handle, gateway.now()).await,
-                None => Answer::Failed { message: format!("no credential is named {name}") },
+        Ok(Ask::Token { name }) => match handle(&name) {
+            Some(handle) => token(&handle, gateway.now()).await,
+            None => unknown(&name),
+        },
+        Ok(Ask::GrantReplaced { name }) => match handle(&name) {
+            Some(handle) => {
+                take_over(broker, &handle).await;
+                Answer::Status(own_view(admin, &name))
             }
-        }
+            None => unknown(&name),
+        },
+        Ok(Ask::GrantEnded { name }) => match handle(&name) {
+            Some(handle) => {
+                handle.grant_ended().await;
+                Answer::Status(own_view(admin, &name))
+            }
+            None => unknown(&name),
+        },
         Err(error) => Answer::Failed { message: error.to_string() },
     };
     let mut line = serde_json::to_vec(&answer)?;
@@ -128,11 +159,31 @@ async fn answer(stream: UnixStream, gateway: &Gateway, admin: &Admin) -> io::Res
     stream.flush().await
 }
 
+fn own_view(admin: &Admin, name: &str) -> Vec<CredentialView> {
+    admin.views().into_iter().filter(|view| view.name == name).collect()
+}
+
+/// Has the broker use a grant that was put into the store, and waits until it has tried.
+async fn take_over(broker: &Broker, handle: &Handle) {
+    let mut news = broker.news();
+    let counters = handle.counters();
+    let tried =
+        || counters.renewals.load(Ordering::Relaxed) + counters.failures.load(Ordering::Relaxed);
+    let before = tried();
+    handle.grant_replaced();
+    let trying = async {
+        while tried() == before {
+            if let Err(RecvError::Closed) = news.recv().await {
+                break;
+            }
+        }
+    };
+    // What takes longer is told as it stands.
+    let _ = timeout(TAKEN_OVER_WITHIN, trying).await;
+}
+
 /// A fresh token of a credential, as it is printed.
-pub(crate) async fn token(
-    handle: &bellwether_broker::Handle,
-    now: bellwether_lifecycle::Timestamp,
-) -> Answer {
+pub(crate) async fn token(handle: &Handle, now: bellwether_lifecycle::Timestamp) -> Answer {
     match handle.hand_out().await {
         Ok(token) => Answer::Token(TokenAnswer {
             access_token: Secret::expose(token.access_token()).to_owned(),
@@ -142,7 +193,15 @@ pub(crate) async fn token(
             scope: token.scope().map(ToString::to_string),
             generation: token.generation(),
         }),
-        Err(none) => Answer::Failed { message: format!("{}: {none}", handle.name()) },
+        Err(none) => {
+            let advice = match none.cause {
+                Cause::Reauthorize => format!("; run `bellwether login {}`", handle.name()),
+                Cause::Passing | Cause::Throttled | Cause::InDoubt | Cause::Misconfigured => {
+                    String::new()
+                }
+            };
+            Answer::Failed { message: format!("{}: {none}{advice}", handle.name()) }
+        }
     }
 }
 

@@ -6,9 +6,14 @@ use std::time::Duration;
 
 use bellwether_broker::lifecycle::{Allowance, Demand, Quota};
 use bellwether_broker::provider::{Budget, Provider, Refusals, Rotation};
-use bellwether_broker::{AuthorizationServer, CredentialSettings, Http1, Obtain, TlsError};
+use bellwether_broker::{
+    AuthorizationServer, Broker, CredentialSettings, Environment as BrokerEnvironment, Http1,
+    Obtain, TlsError,
+};
 use bellwether_server::{CallerSettings, HandOut, Vendor};
-use bellwether_store::{Clock, Escrow, FileEscrow, Key, Keyring, MemoryEscrow, MemoryStore, Store};
+use bellwether_store::{
+    Clock, Escrow, FileEscrow, HolderId, Key, Keyring, MemoryEscrow, MemoryStore, Store,
+};
 use bellwether_store_sqlite::SqliteStore;
 use rustls::RootCertStore;
 use url::Url;
@@ -253,6 +258,21 @@ pub(crate) fn open_store(store: &file::Store, clock: &Arc<dyn Clock>) -> Result<
             Ok(OpenStore { store: Arc::new(opened), escrow, keyring, socket })
         }
     }
+}
+
+/// A broker over an open store, for a command.
+///
+/// # Errors
+/// When the kernel gives no random bytes.
+pub(crate) fn start_broker(opened: OpenStore, clock: Arc<dyn Clock>) -> Result<Broker, String> {
+    let seed = HolderId::random().map_err(|error| error.to_string())?;
+    Ok(Broker::start(BrokerEnvironment {
+        clock,
+        store: opened.store,
+        escrow: opened.escrow,
+        keyring: opened.keyring,
+        seed: seed.as_u128() as u64,
+    }))
 }
 
 /// `bellwether.db` → `bellwether.db.key`.

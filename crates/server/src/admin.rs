@@ -305,7 +305,16 @@ fn why(handle: &Handle) -> String {
         (State::Fresh, _) => "a good token is held".to_owned(),
         (State::Renewing, _) => "a token request is under way".to_owned(),
         (State::BackingOff | State::InDoubt | State::NeedsReauth | State::Misconfigured, error) => {
-            format!("{}{failures}", error.unwrap_or_else(|| "the last renewal failed".to_owned()))
+            let error = error.unwrap_or_else(|| "the last renewal failed".to_owned());
+            let advice = match status.state {
+                State::NeedsReauth => format!("; run `bellwether login {}`", handle.name()),
+                State::Fresh
+                | State::Renewing
+                | State::BackingOff
+                | State::InDoubt
+                | State::Misconfigured => String::new(),
+            };
+            format!("{error}{failures}{advice}")
         }
     }
 }

@@ -14,6 +14,8 @@ const PLAIN: Provider = Provider {
     name: "",
     regions: &[],
     token_endpoint: None,
+    authorization_endpoint: None,
+    authorization_path: None,
     token_path: Some("/oauth/token"),
     resource_server: None,
     api_prefix: None,
@@ -29,6 +31,7 @@ const PLAIN: Provider = Provider {
 const GENESYS: Provider = Provider {
     name: "genesys",
     regions: GENESYS_REGIONS,
+    authorization_path: Some("/oauth/authorize"),
     api_prefix: Some("/api/"),
     api_budget: Some(Budget::per_seconds(300, 60)),
     verify: Some("/api/v2/tokens/me"),
@@ -44,6 +47,7 @@ const SALESFORCE: Provider =
 const XERO: Provider = Provider {
     name: "xero",
     token_endpoint: Some("https://identity.xero.com/connect/token"),
+    authorization_endpoint: Some("https://login.xero.com/identity/connect/authorize"),
     token_path: Some("/connect/token"),
     resource_server: Some("https://api.xero.com"),
     rotation: Rotation::NewPair,

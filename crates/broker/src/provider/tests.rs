@@ -28,6 +28,7 @@ fn each_genesys_region_has_its_login_and_api_hosts() {
     for (name, domain) in regions {
         let expected = Endpoints {
             token_endpoint: Some(format!("https://login.{domain}/oauth/token")),
+            authorization_endpoint: Some(format!("https://login.{domain}/oauth/authorize")),
             resource_server: Some(format!("https://api.{domain}")),
         };
         assert_eq!(genesys.endpoints(Some(name)).as_ref(), Ok(&expected), "by name {name}");

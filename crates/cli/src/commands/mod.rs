@@ -2,7 +2,11 @@
 
 mod check;
 mod demo;
+mod endpoints;
+mod grants;
 mod lab;
+mod login;
+mod logout;
 mod serve;
 mod status;
 mod token;
@@ -27,6 +31,8 @@ enum Command {
     Demo(demo::Demo),
     Serve(Box<serve::Serve>),
     Token(token::Token),
+    Login(login::Login),
+    Logout(logout::Logout),
     Check(check::Check),
     Status(status::Status),
     Lab(lab::Lab),
@@ -38,6 +44,8 @@ impl Command {
             Self::Demo(demo) => demo.run(environment),
             Self::Serve(serve) => serve.run(environment),
             Self::Token(token) => token.run(environment),
+            Self::Login(login) => login.run(environment),
+            Self::Logout(logout) => logout.run(environment),
             Self::Check(check) => check.run(environment),
             Self::Status(status) => status.run(environment),
             Self::Lab(lab) => lab.run(environment),

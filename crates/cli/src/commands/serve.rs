@@ -202,7 +202,7 @@ async fn run(
     let admin = Arc::new(Admin::new(Arc::clone(&gateway), planned.admin, admin_address));
     let socket = match opened.socket {
         Some(path) => Some(
-            LocalSocket::start(path, Arc::clone(&gateway), Arc::clone(&admin))
+            LocalSocket::start(path, broker.clone(), Arc::clone(&gateway), Arc::clone(&admin))
                 .await
                 .map_err(|error| failed(error.to_string()))?,
         ),

@@ -18,8 +18,14 @@ pub struct AuthorizationServer {
     pub name: String,
     /// The preset it began with.
     pub provider: Option<&'static Provider>,
+    /// Its own name for itself, under which its metadata is found (RFC 8414), exactly.
+    pub issuer: Option<String>,
     /// RFC 6749 §3.2.
     pub token_endpoint: Url,
+    /// Where a person authorizes a client (RFC 6749 §3.1).
+    pub authorization_endpoint: Option<Url>,
+    /// RFC 8628 §3.1.
+    pub device_authorization_endpoint: Option<Url>,
     /// RFC 7009 §2.
     pub revocation_endpoint: Option<Url>,
     /// The base of the API's addresses.
@@ -90,6 +96,21 @@ pub(super) fn read(
         report_missing_endpoint(&mut section, provider, endpoints.as_ref());
     }
 
+    let issuer = section.optional("issuer").and_then(|field| {
+        // Compared character by character, so kept as it is written.
+        read_url(context, &field).and_then(|_| field.as_str()).map(str::to_owned)
+    });
+    let authorization_endpoint = match section.optional("authorization_endpoint") {
+        Some(field) => read_url(context, &field),
+        // A token endpoint of one's own is of a server of one's own.
+        None => endpoints
+            .as_ref()
+            .filter(|_| token_field.is_none())
+            .and_then(|endpoints| preset_url(endpoints.authorization_endpoint.as_ref())),
+    };
+    let device_authorization_endpoint = section
+        .optional("device_authorization_endpoint")
+        .and_then(|field| read_url(context, &field));
     let revocation_endpoint =
         section.optional("revocation_endpoint").and_then(|field| read_url(context, &field));
     let resource_field = section.optional("resource_server");
@@ -124,7 +145,10 @@ pub(super) fn read(
     Some(AuthorizationServer {
         name: name?.to_owned(),
         provider,
+        issuer,
         token_endpoint: token_endpoint?,
+        authorization_endpoint,
+        device_authorization_endpoint,
         revocation_endpoint,
         resource_server,
         rotation,
@@ -286,7 +310,10 @@ mod tests {
             }
             for region in all {
                 let endpoints = provider.endpoints(region).unwrap();
-                for url in [endpoints.token_endpoint, endpoints.resource_server].iter().flatten() {
+                let Endpoints { token_endpoint, authorization_endpoint, resource_server } =
+                    endpoints;
+                let urls = [token_endpoint, authorization_endpoint, resource_server];
+                for url in urls.iter().flatten() {
                     assert!(address::parse_url(url).is_ok(), "{url}");
                 }
             }

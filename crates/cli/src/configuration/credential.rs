@@ -1,7 +1,7 @@
 //! `[[credential]]`: one configured way to a token.
 
 use bellwether_broker::provider::Budget;
-use bellwether_oauth::{Client, ClientAuthentication, Scope};
+use bellwether_oauth::{AuthorizationRequest, Client, ClientAuthentication, Scope};
 
 use super::authorization_server::AuthorizationServer;
 use super::gateway::one_of;
@@ -32,8 +32,13 @@ pub struct Credential {
     pub pool: u16,
     /// What one access token may ask of the resource server.
     pub api_budget: Option<Budget>,
-    /// The refresh token to begin with; a newer one in the store wins.
+    /// The refresh token to begin with; a newer one in the store wins. Without one somebody logs in.
     pub refresh_token: Option<SourcedSecret>,
+    /// Further parameters of a login's authorization request, beside [`parameters`](Self::parameters).
+    pub authorization_parameters: Vec<(String, String)>,
+    /// The port of the redirect URI, `http://127.0.0.1:PORT/callback`; without one any that is free
+    /// (RFC 8252 §7.3).
+    pub redirect_port: Option<u16>,
 }
 
 /// How a token is got (RFC 6749 §1.3).
@@ -57,15 +62,17 @@ pub enum Method {
 }
 
 /// Set by their own keys, or no concern of a configured credential.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 13] = [
     "assertion",
     "client_assertion",
     "client_id",
     "client_secret",
     "code",
     "code_verifier",
+    "device_code",
     "grant_type",
     "password",
+    "redirect_uri",
     "refresh_token",
     "scope",
     "username",
@@ -168,6 +175,12 @@ pub(super) fn read(
     let refresh_token = section
         .optional("refresh_token")
         .and_then(|field| read_refresh_token(context, &field, grant));
+    let authorization_parameters = section
+        .optional("authorization_parameters")
+        .map(|field| read_authorization_parameters(context, &field, grant));
+    let redirect_port = section
+        .optional("redirect_port")
+        .and_then(|field| read_redirect_port(context, &field, grant));
     section.finish(context);
     Some(Credential {
         name: name?.to_owned(),
@@ -181,6 +194,8 @@ pub(super) fn read(
         pool: pool.unwrap_or(Some(1))?,
         api_budget,
         refresh_token,
+        authorization_parameters: authorization_parameters.unwrap_or_else(|| Some(Vec::new()))?,
+        redirect_port,
     })
 }
 
@@ -297,4 +312,37 @@ fn read_refresh_token(
             .refuse(context, "belongs to grant = \"refresh_token\"; remove it or the grant");
     }
     Some(token)
+}
+
+/// What a login alone has a use for.
+const FOR_LOGINS: &str =
+    "is for logins, which grant = \"refresh_token\" has; remove it or the grant";
+
+fn read_authorization_parameters(
+    context: &mut Context<'_>,
+    field: &Field<'_>,
+    grant: Option<Grant>,
+) -> Option<Vec<(String, String)>> {
+    let parameters = read_parameters(context, field)?;
+    if grant == Some(Grant::ClientCredentials) {
+        return field.refuse(context, FOR_LOGINS);
+    }
+    match parameters.iter().find(|(name, _)| AuthorizationRequest::is_reserved(name)) {
+        Some((name, _)) => field.refuse(context, format!("may not set {name}: a login does that")),
+        None => Some(parameters),
+    }
+}
+
+fn read_redirect_port(
+    context: &mut Context<'_>,
+    field: &Field<'_>,
+    grant: Option<Grant>,
+) -> Option<u16> {
+    if grant == Some(Grant::ClientCredentials) {
+        return field.refuse(context, FOR_LOGINS);
+    }
+    match field.as_integer().and_then(|number| u16::try_from(number).ok()) {
+        Some(port @ 1..) => Some(port),
+        Some(0) | None => field.refuse(context, "must be a port, from 1 to 65535"),
+    }
 }
