@@ -1,6 +1,6 @@
 //! A disk that fails at every place in turn: what is acknowledged is kept, and the error says so.
 //!
-//! `strace` makes one system call of a child fail, the first, the second, and so on. Without it
+//! `strace` makes one system call of a child fail, or kills the child there, the first, the second, and so on. Without it
 //! (or without the right to trace) these tests say that they were skipped.
 
 use std::path::Path;
@@ -69,13 +69,13 @@ async fn save(store: &SqliteStore, next: u64) -> Result<u64, StoreError> {
     Ok(stored + 1)
 }
 
-/// Runs a child of which some `call`s on the store's files fail with `errno`: `when` is the number
+/// Runs a child of which some `call`s on the store's files meet `fault`: `when` is the number
 /// of one, or with a `+` that of the first of all.
-fn run(path: &Path, call: &str, errno: &str, when: &str) -> Output {
+fn run(path: &Path, call: &str, fault: &str, when: &str) -> Output {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o"]).arg(path.with_extension("trace"));
     command.args(["-e", &format!("trace={call}"), "-e"]);
-    command.arg(format!("inject={call}:error={errno}:when={when}"));
+    command.arg(format!("inject={call}:{fault}:when={when}"));
     for suffix in ["", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
@@ -110,7 +110,7 @@ async fn a_failing_disk_costs_nothing_that_was_acknowledged() {
         for (number, lasting) in (1..=times).flat_map(|number| [(number, ""), (number, "+")]) {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("store.db");
-            let output = run(&path, call, errno, &format!("{number}{lasting}"));
+            let output = run(&path, call, &format!("error={errno}"), &format!("{number}{lasting}"));
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let (out, err) = (text(&output.stdout), text(&output.stderr));
             let what = format!("{call} {number}{lasting} fails with {errno}: {out}{err}");
@@ -128,6 +128,33 @@ async fn a_failing_disk_costs_nothing_that_was_acknowledged() {
             let generation = kept.as_ref().map_or(0, |row| row.generation);
             assert!(generation >= saved, "{generation} is left: {what}");
             assert!(kept.is_none_or(|kept| kept == row(generation)), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kill_at_any_call_costs_nothing_that_was_acknowledged() {
+    if !can_trace() {
+        println!("skipped: strace is missing or may not trace");
+        return;
+    }
+    for (call, times) in [("pwrite64", 24), ("fsync", 8), ("ftruncate", 1)] {
+        for number in 1..=times {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("store.db");
+            let output = run(&path, call, "signal=KILL", &number.to_string());
+            let out = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(!output.status.success(), "nobody was killed at {call} {number}");
+            let saved = out.lines().filter_map(|line| line.strip_prefix("saved ")).next_back();
+            let saved: u64 = saved.map_or(0, |number| number.parse().unwrap());
+
+            let store = open(&path).unwrap();
+            assert_eq!(store.was_copied(), None, "{call} {number}");
+            let kept = store.load(&key()).await.unwrap();
+            let left = kept.as_ref().map_or(0, |row| row.generation);
+            assert!(left == saved || left == saved + 1, "{call} {number}: {left} is left: {out}");
+            assert!(kept.is_none_or(|kept| kept == row(left)), "{call} {number}");
+            save(&store, left + 1).await.unwrap();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A disk that fails at every place in turn: an acknowledged record is kept, and the error says so.
 //!
-//! `strace` makes one system call of a child fail, the first, the second, and so on. Without it
+//! `strace` makes one system call of a child fail, or kills the child there, the first, the second, and so on. Without it
 //! (or without the right to trace) these tests say that they were skipped.
 
 use std::path::Path;
@@ -52,15 +52,15 @@ async fn child() {
     }
 }
 
-/// Runs a child of which some `call`s on the escrow's files fail with `errno`: `when` is the number
+/// Runs a child of which some `call`s on the escrow's files meet `fault`: `when` is the number
 /// of one, or with a `+` that of the first of all.
-fn run(path: &Path, call: &str, errno: &str, when: &str) -> Output {
+fn run(path: &Path, call: &str, fault: &str, when: &str) -> Output {
     let name: String =
         digest(&SHA256, key().to_string().as_bytes()).as_ref().iter().map(hex).collect();
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o"]).arg(path.with_extension("trace"));
     command.args(["-e", &format!("trace={call}"), "-e"]);
-    command.arg(format!("inject={call}:error={errno}:when={when}"));
+    command.arg(format!("inject={call}:{fault}:when={when}"));
     command.arg("-P").arg(path);
     for suffix in ["", ".draft"] {
         command.arg("-P").arg(path.join(format!("{name}{suffix}")));
@@ -104,7 +104,7 @@ async fn a_failing_disk_costs_nothing_that_was_acknowledged() {
             let path = directory.path().join("store.db-escrow");
             // Made before, so that its path can be told from others.
             drop(FileEscrow::open(&path).unwrap());
-            let output = run(&path, call, errno, &format!("{number}{lasting}"));
+            let output = run(&path, call, &format!("error={errno}"), &format!("{number}{lasting}"));
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let (out, err) = (text(&output.stdout), text(&output.stderr));
             let what = format!("{call} {number}{lasting} fails with {errno}: {out}{err}");
@@ -127,5 +127,34 @@ async fn a_failing_disk_costs_nothing_that_was_acknowledged() {
         println!("{call} {errno}: {told} errors told");
         // What only tidies up may fail without a word.
         assert!(told > 0 || says.is_empty(), "{call} never failed with {errno}");
+    }
+}
+
+#[tokio::test]
+async fn a_kill_at_any_call_costs_nothing_that_was_acknowledged() {
+    if !can_trace() {
+        println!("skipped: strace is missing or may not trace");
+        return;
+    }
+    for call in ["write", "fdatasync", "fsync", "fallocate", "openat", "renameat", "flock"] {
+        let mut killed = 0;
+        for number in 1..=6 {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("store.db-escrow");
+            drop(FileEscrow::open(&path).unwrap());
+            let output = run(&path, call, "signal=KILL", &number.to_string());
+            let out = String::from_utf8_lossy(&output.stdout).into_owned();
+            killed += usize::from(!output.status.success());
+            let kept = out.lines().filter_map(|line| line.strip_prefix("kept ")).next_back();
+            let kept: u64 = kept.map_or(0, |number| number.parse().unwrap());
+
+            let escrow = FileEscrow::open(&path).unwrap();
+            let records = escrow.records(&key()).await.unwrap();
+            let last = records.iter().map(|record| record.generation).max().unwrap_or(0);
+            assert!(last == kept || last == kept + 1, "{call} {number}: {last} is left: {out}");
+            escrow.reserve(&key()).await.unwrap();
+            escrow.append(&key(), record(last + 1)).await.unwrap();
+        }
+        assert!(killed > 0, "nobody was killed at {call}");
     }
 }

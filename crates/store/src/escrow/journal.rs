@@ -246,11 +246,15 @@ impl Journal {
         for found in Frames::new(From { file: &opened.file, at: 0 }) {
             match found.map_err(|error| self.fault(&error))? {
                 Found::Record(record) => {
-                    size += record.sealed.as_bytes().len() as u64;
+                    size += length_of(&record);
                     records.push(record);
                     if size > LONGEST {
                         thin_out(&mut records);
-                        size = 0;
+                        size = records.iter().map(length_of).sum();
+                    }
+                    // Nobody appends as much of one generation; the last are the best guess.
+                    while size > LONGEST {
+                        size -= length_of(&records.remove(0));
                     }
                 }
                 Found::Later { version } => {
@@ -286,6 +290,10 @@ fn add_missing(records: &mut Vec<Row>, more: Vec<Row>) {
             records.push(record);
         }
     }
+}
+
+fn length_of(record: &Row) -> u64 {
+    record.sealed.as_bytes().len() as u64
 }
 
 /// Reads a file from a place of its own, whoever else reads or appends.
