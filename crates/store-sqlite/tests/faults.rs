@@ -205,6 +205,22 @@ async fn a_caller_that_goes_away_takes_nothing_with_it() {
     assert_eq!(store.save(&key(0), fence, row(b"x")).await, Ok(Saved::Done));
 }
 
+/// Takes as long as the store waits for others.
+#[tokio::test]
+async fn a_file_that_another_program_keeps_locked_is_told_and_can_still_be_read() {
+    let disk = Disk::new();
+    let store = disk.open().unwrap();
+    write(&store, &key(0), row(b"x")).await;
+    let other = rusqlite::Connection::open(&disk.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let asked = store.acquire(&key(0), HolderId::from_u128(1), HOUR).await;
+    let told = |error: &StoreError| error.is_passing() && error.to_string().contains("kept");
+    assert!(asked.as_ref().is_err_and(told), "{asked:?}");
+    assert_eq!(store.load(&key(0)).await, Ok(Some(row(b"x"))));
+    other.execute_batch("ROLLBACK").unwrap();
+    write(&store, &key(0), row(b"y")).await;
+}
+
 #[tokio::test]
 async fn a_store_open_to_others_is_refused() {
     let disk = Disk::new();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_store::{
-    Acquired, Fence, HolderId, Key, Lease, Row, Saved, Sealed, Store, SystemClock,
+    Acquired, Fence, HolderId, Key, Lease, Origin, Row, Saved, Sealed, Store, SystemClock,
 };
 use bellwether_store_sqlite::SqliteStore;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -209,6 +209,37 @@ async fn a_killed_holder_is_succeeded_at_once_and_a_paused_one_is_not() {
     child.kill("held");
     let lease = ask().await.unwrap().lease().expect("dead");
     assert!(lease.fence > Fence::from_u64(held));
+}
+
+#[tokio::test]
+async fn a_log_lost_after_a_kill_is_noticed_and_grants_no_fence_twice() {
+    type Loss = fn(&Path);
+    let losses: [(&str, Loss); 3] = [
+        ("deleted", |log| std::fs::remove_file(log).unwrap()),
+        ("emptied", |log| std::fs::write(log, "").unwrap()),
+        ("overwritten", |log| {
+            let length = std::fs::metadata(log).unwrap().len();
+            std::fs::write(log, vec![0x5a; usize::try_from(length).unwrap()]).unwrap();
+        }),
+    ];
+    for (what, lose) in losses {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        let before = open(&path).origin().await.unwrap();
+        let mut child = Told::start("save", &path);
+        let fence = child.next("fence").unwrap();
+        child.next("saved").unwrap();
+        child.kill("saved");
+        lose(&path.with_extension("db-wal"));
+        let store = open(&path);
+        assert!(store.was_copied().is_some_and(|told| told.contains("set back")), "{what}");
+        assert_eq!(
+            store.origin().await,
+            Ok(Origin { epoch: before.epoch + 1, ..before }),
+            "{what}"
+        );
+        assert!(acquire(&store, HOUR).await.fence > Fence::from_u64(fence), "{what}");
+    }
 }
 
 /// Root can write anywhere, so then the child is somebody else.
