@@ -102,6 +102,27 @@ async fn garbage_hides_nothing_and_goes_when_it_is_too_much() {
     assert_eq!(disk.open().records(&key("a")).await.unwrap(), expected);
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    #[test]
+    fn a_file_of_any_bytes_takes_the_next_record(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000),
+        often in 1usize..400,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let disk = Disk::new();
+            let escrow = disk.open();
+            escrow.reserve(&key("a")).await.unwrap();
+            fs::write(disk.file(), bytes.repeat(often)).unwrap();
+            keep(&escrow, &key("a"), record(1, b"after")).await;
+            let kept = disk.open().records(&key("a")).await.unwrap();
+            assert_eq!(kept, [record(1, b"after")]);
+        });
+    }
+}
+
 #[tokio::test]
 async fn a_reservation_has_room_for_the_largest_response() {
     let disk = Disk::new();
@@ -404,4 +425,27 @@ async fn a_full_disk_is_met_before_anything_is_sent() {
     keep(&escrow, &key("a"), record(2, b"two")).await;
     let kept = escrow.records(&key("a")).await.unwrap();
     assert_eq!(kept.iter().map(|record| record.generation).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test]
+async fn thinning_out_on_a_full_disk_takes_nothing_away() {
+    let Some(small) = Small::mount() else {
+        println!("skipped: this user may not mount a tmpfs");
+        return;
+    };
+    let path = small.0.path().join("escrow");
+    let escrow = FileEscrow::open(&path).unwrap();
+    escrow.reserve(&key("a")).await.unwrap();
+    for generation in 1..=20 {
+        escrow.append(&key("a"), record(generation, [7; 512])).await.unwrap();
+    }
+    assert!(fs::write(small.0.path().join("filler"), vec![0; 1 << 20]).is_err());
+    let reserved = escrow.reserve(&key("a")).await;
+    assert!(matches!(reserved, Err(StoreError::Full { .. })), "{reserved:?}");
+    assert_eq!(escrow.records(&key("a")).await.unwrap().len(), 20);
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "a draft was left");
+
+    fs::remove_file(small.0.path().join("filler")).unwrap();
+    escrow.reserve(&key("a")).await.unwrap();
+    assert_eq!(escrow.records(&key("a")).await.unwrap().len(), 4);
 }

@@ -220,18 +220,28 @@ impl Journal {
         }
         thin_out(&mut records);
 
-        let draft = self.directory.draft(&self.draft)?;
-        let failed = |error: io::Error| fault(&self.directory.at(&self.draft), &error);
-        for record in &records {
-            (&draft.file).write_all(&frame::encode(record)).map_err(failed)?;
+        if let Err(error) = self.write_draft(&records) {
+            // It takes up room that may be wanting.
+            let _ = self.directory.unlink(&self.draft);
+            return Err(error);
         }
-        draft.file.sync_all().map_err(failed)?;
         self.directory.rename(&self.draft, &self.name)?;
         self.directory.sync()?;
         if aside.is_some() {
             self.directory.unlink(&self.aside)?;
         }
         Ok(())
+    }
+
+    /// With room for the next record: what the file has reserved goes with it.
+    fn write_draft(&self, records: &[Row]) -> Result<(), StoreError> {
+        let draft = self.directory.draft(&self.draft)?;
+        let failed = |error: io::Error| fault(&self.directory.at(&self.draft), &error);
+        for record in records {
+            (&draft.file).write_all(&frame::encode(record)).map_err(failed)?;
+        }
+        self.make_room(&draft)?;
+        draft.file.sync_all().map_err(failed)
     }
 
     fn kept_in(&self, name: &str) -> Result<Vec<Row>, StoreError> {
