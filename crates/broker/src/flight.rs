@@ -36,7 +36,6 @@ pub(crate) struct Flight {
     row: Option<GrantRow>,
     /// What came, before it is read.
     received: Option<(Received, Timestamp)>,
-    sent_at: Timestamp,
     presented: Option<String>,
     from_server: Option<Read>,
     from_escrow: Option<Read>,
@@ -80,6 +79,7 @@ struct Lease {
     surroundings: Arc<Surroundings>,
     key: Key,
     fence: Fence,
+    until: Timestamp,
     is_returned: bool,
 }
 
@@ -126,7 +126,6 @@ impl Flight {
             order,
             row: None,
             received: None,
-            sent_at: Timestamp::ZERO,
             presented: None,
             from_server: None,
             from_escrow: None,
@@ -139,15 +138,10 @@ impl Flight {
     pub(crate) async fn fly(mut self) -> (Landed, Aftermath) {
         let mut step = Step::Acquire;
         loop {
-            let report = match step {
-                Step::Publish(ending) => return (self.landed(ending), Aftermath(self)),
-                Step::End => {
-                    // Every renewal publishes before it ends.
-                    let landed = self.failed(RenewalError::Defect, None);
-                    return (landed, Aftermath(self));
-                }
-                step => self.take(step).await,
-            };
+            if let Step::Publish(ending) = step {
+                return (self.landed(ending), Aftermath(self));
+            }
+            let report = self.take(step).await;
             step = self.renewal.next(self.surroundings.clock.now(), report);
         }
     }
@@ -203,6 +197,7 @@ impl Flight {
                     surroundings: Arc::clone(surroundings),
                     key: self.key.clone(),
                     fence: granted.fence,
+                    until: asked_at + granted.valid_for,
                     is_returned: false,
                 });
                 Report::Leased { until: asked_at + granted.valid_for }
@@ -279,8 +274,15 @@ impl Flight {
         if sent_at > not_after {
             return Report::TooLate;
         }
-        self.sent_at = sent_at;
-        let error = match settings.authorization_server.transport.send(outgoing).await {
+        let transport = &settings.authorization_server.transport;
+        // What was spent comes back in the answer alone: it is waited for while nobody else may ask.
+        let answer = match &self.lease {
+            Some(lease) if self.order.spends => {
+                transport.send_patiently(outgoing, sent_at.until(lease.until))
+            }
+            Some(_) | None => transport.send(outgoing),
+        };
+        let error = match answer.await {
             Ok(received) => {
                 self.received = Some((received, sent_at));
                 return Report::Answered;

@@ -6,6 +6,7 @@ mod tls;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bellwether_oauth::Secret;
 use url::Url;
@@ -72,6 +73,13 @@ pub type Answering<'a> =
 pub trait Transport: Send + Sync + fmt::Debug {
     /// Sends it once.
     fn send(&self, outgoing: Outgoing) -> Answering<'_>;
+
+    /// Sends it once, and waits up to `patience` for the answer even if that is longer than usual:
+    /// an answer to what spends something is worth it.
+    fn send_patiently(&self, outgoing: Outgoing, patience: Duration) -> Answering<'_> {
+        let _ = patience;
+        self.send(outgoing)
+    }
 }
 
 impl Received {

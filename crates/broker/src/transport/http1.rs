@@ -5,6 +5,7 @@
 //! first byte of the request is proof that it was not.
 
 use std::fmt;
+use std::future::ready;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -113,9 +114,14 @@ impl Http1 {
         Self { connect_timeout: connect, total_timeout: total, ..self }
     }
 
-    async fn answer(&self, outgoing: Outgoing) -> Result<Received, TransportError> {
+    async fn answer(
+        &self,
+        outgoing: Outgoing,
+        patience: Duration,
+    ) -> Result<Received, TransportError> {
         let request = request(&outgoing)?;
-        let (limit, patience) = (self.connect_timeout, self.total_timeout);
+        let limit = self.connect_timeout;
+        let too_late = sleep(self.total_timeout);
         let late = |what: &str| not_sent(&format!("{what} took more than {limit:?}"));
         let end = sleep(patience);
         let stream = timeout(limit, connect(&outgoing.url)).await;
@@ -126,16 +132,20 @@ impl Http1 {
                 .await
                 .map_err(|_| late("the TLS handshake"))?
                 .map_err(|error| not_sent(&format!("TLS: {error}")))?;
-            exchange(stream, request, end).await
+            exchange(stream, request, too_late, end).await
         } else {
-            exchange(stream, request, end).await
+            exchange(stream, request, too_late, end).await
         }
     }
 }
 
 impl Transport for Http1 {
     fn send(&self, outgoing: Outgoing) -> Answering<'_> {
-        Box::pin(self.answer(outgoing))
+        Box::pin(self.answer(outgoing, self.total_timeout))
+    }
+
+    fn send_patiently(&self, outgoing: Outgoing, patience: Duration) -> Answering<'_> {
+        Box::pin(self.answer(outgoing, patience.max(self.total_timeout)))
     }
 }
 
@@ -241,10 +251,11 @@ fn server_name(url: &Url) -> Result<ServerName<'static>, TransportError> {
     ServerName::try_from(bare).map_err(|_| not_sent("its host name is not one TLS can verify"))
 }
 
-/// Sends the request and reads its answer until `end`.
+/// Sends the request unless it is `too_late`, and reads its answer until `end`.
 async fn exchange<S>(
     stream: S,
     request: Request<Full<Bytes>>,
+    too_late: Sleep,
     end: Sleep,
 ) -> Result<Received, TransportError>
 where
@@ -260,7 +271,13 @@ where
         .map_err(|error| not_sent(&error.to_string()))?;
     let connection = tokio::spawn(connection);
     let mut end = pin!(end);
-    if end.is_elapsed() {
+    // Whoever was paused until now must not surprise the server.
+    let is_in_time = tokio::select! {
+        biased;
+        () = too_late => false,
+        () = ready(()) => true,
+    };
+    if !is_in_time {
         connection.abort();
         return Err(not_sent("it became too late to send"));
     }
