@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bellwether_simulation::system::{Mistake, Options, Totals, run};
+use bellwether_simulation::system::{Fault, Mistake, Options, Totals, run};
 
 struct Wish {
     from: u64,
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     }
     if let Some((seed, violation)) = failed.first() {
         explain(*seed, &wish);
-        for (seed, violation) in failed.iter().take(20) {
+        for (seed, violation) in failed.iter().take(40) {
             println!("seed {seed}: {}: {}", violation.invariant, violation.what);
         }
         println!(
@@ -131,8 +131,14 @@ fn tell_json(wish: &Wish, totals: &Totals, violations: usize) {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Wish, String> {
-    let mut wish =
-        Wish { from: 0, until: 100, options: Options::default(), json: false, lines: 60, credential: None };
+    let mut wish = Wish {
+        from: 0,
+        until: 100,
+        options: Options::default(),
+        json: false,
+        lines: 60,
+        credential: None,
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
@@ -151,6 +157,12 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Wish, String> {
             }
             "--lines" => wish.lines = number(&value()?)? as usize,
             "--credential" => wish.credential = Some(number(&value()?)?),
+            "--without" => {
+                let name = value()?;
+                let fault = Fault::ALL.into_iter().find(|known| known.to_string() == name);
+                wish.options.without |=
+                    1 << fault.ok_or(format!("no fault is called {name}"))? as u64;
+            }
             "--mistake" => {
                 let name = value()?;
                 let mistake = Mistake::ALL.into_iter().find(|known| format!("{known:?}") == name);

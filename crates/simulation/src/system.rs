@@ -56,6 +56,8 @@ pub struct Run {
 pub struct Options {
     /// How long it lasts.
     pub length: Duration,
+    /// Faults that do not come: a bit for each, in the order of [`Fault::ALL`].
+    pub without: u64,
     /// What the system does wrong.
     pub mistake: Option<Mistake>,
     /// Whether it is written down line by line.
@@ -64,13 +66,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { length: Duration::from_secs(36_000), mistake: None, is_traced: false }
+        Self { length: Duration::from_secs(36_000), without: 0, mistake: None, is_traced: false }
     }
 }
 
 /// Runs `seed`, until something goes wrong or its time is over.
 pub fn run(seed: u64, options: Options) -> Run {
-    let scenario = Scenario::draw(seed, options.length);
+    let mut scenario = Scenario::draw(seed, options.length);
+    scenario.faults.retain(|&(fault, _)| options.without >> fault as u64 & 1 == 0);
     let mut world = world::World::new(scenario, options.mistake, options.is_traced);
     world.run();
     let trace = world.trace.map(|trace| trace.0).unwrap_or_default();

@@ -22,6 +22,8 @@ pub(super) struct Dispatch {
     /// The refresh token, if one was sent.
     pub(super) token: Option<u64>,
     pub(super) attempt: u64,
+    /// The lease that it was sent under.
+    pub(super) fence: u64,
     /// When it was looked whether it is too late, and when it left.
     pub(super) checked_at: Timestamp,
     pub(super) left_at: Timestamp,
@@ -33,8 +35,10 @@ pub(super) struct Dispatch {
     pub(super) usable_until: Timestamp,
     /// The row is older than one before, and nobody could tell here.
     pub(super) is_blind: bool,
-    /// Clocks of two machines differ by more than the server's window leaves.
-    pub(super) is_skewed: bool,
+    /// Since when the token may be spent, as this process reads the row.
+    pub(super) doubt_since: Option<Timestamp>,
+    /// A wall clock is off by more than networks leave.
+    pub(super) clocks_are_wrong: bool,
     /// Room for the answer was made.
     pub(super) has_room: bool,
     /// The row marks the token as refused.
@@ -79,6 +83,7 @@ pub(super) enum Fact {
     Kept {
         credential: usize,
         request: usize,
+        carries: bool,
     },
     /// An answer is not in the escrow, and the process knows.
     NotKept {

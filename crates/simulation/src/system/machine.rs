@@ -79,6 +79,11 @@ impl Stamp {
         now.at + ahead - self.wall.until(now.wall)
     }
 
+    /// The instant that comes so much later, as whoever wrote this would have noted it.
+    pub fn later(&self, duration: Duration) -> Self {
+        Self { at: self.at + duration, wall: self.wall + duration, ..*self }
+    }
+
     /// Whether it was written during the boot of `now`.
     pub(super) fn is_of(&self, now: Reading) -> bool {
         self.boot == now.boot

@@ -78,16 +78,13 @@ impl World {
         // A later holder may have taken over meanwhile: that is for the lease to prevent.
         let is_ours = lease.is_none() || lease.map(|lease| lease.fence) == fence;
         let about_it = |mark: super::store::Mark| mark.presented == request.token;
-        let is_skewed = row.doubt.is_some_and(|mark| {
-            let there = mark.at.resolve(clocks.reading(now));
-            !mark.at.is_of(clocks.reading(now))
-                && self.weather.clocks_are_wrong
-                && there > order.usable_until
-        });
+        let doubt = row.doubt.filter(|mark| about_it(*mark));
+        let seen = |mark: super::store::Mark| clocks.world(mark.at.resolve(clocks.reading(now)));
         Dispatch {
             request: number,
             token: request.token,
             attempt,
+            fence: fence.unwrap_or_default(),
             checked_at: request.checked_at,
             left_at: now,
             has_intent: row.intent.is_some_and(about_it) && row.attempt == attempt && is_ours,
@@ -98,7 +95,8 @@ impl World {
                 && self.grants[request.credential].fell_silently
                 && knows <= row.generation
                 && kept <= row.generation,
-            is_skewed,
+            doubt_since: doubt.map(seen),
+            clocks_are_wrong: self.weather.clocks_are_wrong,
             has_room,
             is_refused: row.refused.is_some() && row.refused == request.token,
             owes: false,
@@ -139,6 +137,22 @@ impl World {
         if let (Response::InvalidGrant, Some(token)) = (response, request.token) {
             self.tell(Fact::Refused { credential, token });
         }
+        match redemption {
+            Some(Redemption::Reused) => self.note_reuse(number),
+            Some(Redemption::NewPair { ends: Some(_) })
+                if self.now.since(request.checked_at) > self.scenario.request_limit =>
+            {
+                // It ends what a request after it brought.
+                self.grants[credential].excused = true;
+            }
+            Some(
+                Redemption::NewPair { .. }
+                | Redemption::SamePair(_)
+                | Redemption::Unchanged
+                | Redemption::Refused,
+            )
+            | None => {}
+        }
         if self.requests[number].spent {
             self.grants[credential].spent(self.now, request.token);
         }
@@ -152,6 +166,29 @@ impl World {
             response => response,
         };
         self.send_back(number, Answered::With(response));
+    }
+
+    /// A refresh token was used once too often. It was the last resort, or came when nobody waited
+    /// for it any longer; but somebody who lives may have the answer to an earlier use.
+    fn note_reuse(&mut self, number: usize) {
+        let request = self.requests[number];
+        let credential = request.credential;
+        let is_late = self.now.since(request.checked_at) > self.scenario.request_limit;
+        let now = self.now;
+        let has_answer = |node: &super::node::Node| {
+            let mut flights = node.flights.iter().flatten();
+            node.is_up
+                && node.paused_until <= now
+                && flights.any(|flight| {
+                    flight.credential == credential
+                        && flight.presented == request.token
+                        && flight.response.is_some_and(|response| response.refresh().is_some())
+                })
+        };
+        let somebody_knows = self.nodes.iter().any(has_answer);
+        if is_late || !somebody_knows || self.weather.clocks_are_wrong {
+            self.grants[credential].excused = true;
+        }
     }
 
     fn send_back(&mut self, number: usize, answer: Answered) {

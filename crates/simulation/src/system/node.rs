@@ -9,6 +9,7 @@ use bellwether_lifecycle::{Failure, Held, Lifecycle, Renewal, State, Timestamp, 
 use super::escrow::Record;
 use super::server::Response;
 use super::store::{Holder, Row};
+use super::world::Happening;
 
 #[derive(Debug)]
 pub(super) struct Node {
@@ -17,6 +18,8 @@ pub(super) struct Node {
     pub(super) incarnation: u32,
     pub(super) is_up: bool,
     pub(super) paused_until: Timestamp,
+    /// What came while it was stopped.
+    pub(super) deferred: Vec<Happening>,
     /// The client secret that it uses.
     pub(super) secret: u32,
     pub(super) keepers: Vec<Keeper>,
@@ -30,6 +33,7 @@ impl Node {
             incarnation: 0,
             is_up: false,
             paused_until: Timestamp::ZERO,
+            deferred: Vec::new(),
             secret: 0,
             keepers: Vec::new(),
             flights: Vec::new(),
@@ -109,6 +113,8 @@ pub(super) struct Flight {
     pub(super) from_escrow: Option<Record>,
     /// What it met, if there was no answer.
     pub(super) met: Failure,
+    /// The row's failure was met with another client secret.
+    pub(super) met_by_others: bool,
     pub(super) is_published: bool,
     pub(super) is_kept: bool,
     pub(super) has_read: bool,

@@ -114,11 +114,20 @@ impl World {
         let escrowed = record.map(|record| Escrowed {
             generation: record.generation,
             attempt: record.attempt,
-            answer: answer_of(record.response, order.spends, record.sent_at.resolve(now)),
+            answer: match answer_of(record.response, order.spends, record.sent_at.resolve(now)) {
+                // What was sent before this boot ends no later for that.
+                Answer::Granted { sent_at, lifetime } => Answer::Granted {
+                    sent_at,
+                    lifetime: lifetime
+                        .map(|life| sent_at.until(record.sent_at.later(life).resolve(now))),
+                },
+                failed => failed,
+            },
         });
         let recorded = self.mistaken_recorded(id, credential, recorded);
         if let Some(flight) = self.nodes[id.node].flight(id) {
             flight.from_escrow = record;
+            flight.met_by_others = row.failure.is_some_and(|met| met.secret != secret);
             flight.loaded = Some(row);
         }
         Report::Loaded { recorded, escrowed }
@@ -145,7 +154,6 @@ impl World {
     /// The answer is read.
     pub(super) fn read(&mut self, id: FlightId, asked: u32) {
         let local = self.local(id.node);
-        let place = |world: &Self, credential| world.place(id.node, credential);
         let from_receipt = self.makes(Mistake::LifeFromReceipt);
         let late = self.makes(Mistake::EscrowAfterRead);
         let Some(flight) = self.nodes[id.node].flight(id) else { return };
@@ -154,14 +162,9 @@ impl World {
         if from_receipt {
             flight.sent_at = local;
         }
-        let (spends, sent_at, credential) =
-            (flight.order.spends, flight.sent_at, flight.credential);
+        let (spends, sent_at) = (flight.order.spends, flight.sent_at);
         let carries = spends && response.refresh().is_some();
-        let place = place(self, credential);
         self.tell(Fact::Read { request, carries });
-        if let Response::Throttled { retry_after: Some(wait) } = response {
-            self.tell(Fact::ToldToWait { place, wait });
-        }
         if late && let Some(record) = self.record(id) {
             self.ask(id, asked, super::step::Job::Append(record));
         }
@@ -220,7 +223,7 @@ impl World {
                     access,
                     credential,
                     sent_at: stamp(begins_at),
-                    expires_at: stamp(begins_at + lifetime),
+                    expires_at: stamp(sent_at.later(lifetime).resolve(reading)),
                     wall_error: here,
                     inexact,
                 });
@@ -335,7 +338,9 @@ impl World {
             let wall_error = self.wall_error(node);
             let tolerance = tolerance(record.sent_at, record.wall_error, now, wall_error);
             let token = Token { access, credential: record.credential, tolerance };
-            held = Some((Held { generation, sent_at, lifetime: Some(lifetime) }, token));
+            // What was sent before this boot ends no later for that.
+            let lifetime = Some(sent_at.until(record.sent_at.later(lifetime).resolve(now)));
+            held = Some((Held { generation, sent_at, lifetime }, token));
         }
         self.nodes[node].keepers[credential].attempt = attempt.saturating_sub(u64::from(is_news));
         let Some((held, token)) = held else { return };

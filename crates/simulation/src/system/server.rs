@@ -43,7 +43,6 @@ impl Response {
 
 #[derive(Clone, Copy, Debug)]
 struct Access {
-    serial: u64,
     expires_at: Timestamp,
     /// The refresh token that it came of.
     parent: Option<u64>,
@@ -54,21 +53,20 @@ struct Access {
 #[derive(Debug)]
 pub(super) struct Server {
     refresh: RefreshTokens,
+    /// By number, from 1 on.
     access: Vec<Access>,
-    issued: u64,
+    /// All before this one have ended.
+    ended_before: usize,
     /// The secret that it takes.
     pub(super) secret: u32,
 }
-
-/// Access tokens that are remembered.
-const REMEMBERED: usize = 64;
 
 impl Server {
     /// With the first refresh token of the grant, number 0.
     pub(super) fn new() -> Self {
         let mut refresh = RefreshTokens::default();
         refresh.issue(CLIENT, None, Timestamp::NEVER);
-        Self { refresh, access: Vec::new(), issued: 0, secret: 0 }
+        Self { refresh, access: Vec::new(), ended_before: 0, secret: 0 }
     }
 
     /// A person authorises again: a new family.
@@ -108,8 +106,8 @@ impl Server {
                 self.grant(now, plan, repeated, Some(shown))
             }
             Redemption::SamePair(Pair { access, refresh }) => {
-                let known = self.access.iter().find(|known| known.serial == access);
-                let left = known.map_or(Duration::ZERO, |known| now.until(known.expires_at));
+                let left =
+                    self.known(access).map_or(Duration::ZERO, |known| now.until(known.expires_at));
                 // Whole seconds are told.
                 let lifetime = Duration::from_secs(left.as_secs());
                 Response::Granted { access, refresh: Some(refresh), lifetime }
@@ -121,7 +119,7 @@ impl Server {
                 }
                 let refresh = self.refresh.issue(CLIENT, Some(shown), Timestamp::NEVER);
                 let response = self.grant(now, plan, Some(refresh), Some(shown));
-                self.refresh.issued(shown, Pair { access: self.issued, refresh });
+                self.refresh.issued(shown, Pair { access: self.access.len() as u64, refresh });
                 response
             }
         };
@@ -138,21 +136,23 @@ impl Server {
         if parent.is_some() && plan.refresh_ends_access_token {
             self.end_access_tokens();
         }
-        self.issued += 1;
         let expires_at = now + plan.lifetime;
-        self.access.push(Access { serial: self.issued, expires_at, parent, ended: false });
-        if self.access.len() > REMEMBERED {
-            self.access.remove(0);
-        }
-        Response::Granted { access: self.issued, refresh, lifetime: plan.lifetime }
+        self.access.push(Access { expires_at, parent, ended: false });
+        let access = self.access.len() as u64;
+        Response::Granted { access, refresh, lifetime: plan.lifetime }
+    }
+
+    fn known(&self, access: u64) -> Option<&Access> {
+        self.access.get(usize::try_from(access.checked_sub(1)?).ok()?)
     }
 
     fn end_access_tokens(&mut self) {
-        self.access.iter_mut().for_each(|token| token.ended = true);
+        self.ended_before = self.access.len();
     }
 
     fn end(&mut self, access: u64) {
-        for token in self.access.iter_mut().filter(|token| token.serial == access) {
+        let index = usize::try_from(access.saturating_sub(1)).unwrap_or(usize::MAX);
+        if let Some(token) = self.access.get_mut(index) {
             token.ended = true;
         }
     }
@@ -160,19 +160,18 @@ impl Server {
     /// A resource server is shown an access token: whether it takes it. With its first use the
     /// token that it came of is acknowledged.
     pub(super) fn show(&mut self, now: Timestamp, access: u64) -> bool {
-        let Some(known) = self.access.iter().find(|known| known.serial == access) else {
-            return false;
-        };
-        let (taken, parent) = (!known.ended && now < known.expires_at, known.parent);
+        let Some(known) = self.known(access) else { return false };
+        let ended = known.ended || access <= self.ended_before as u64;
+        let (taken, parent) = (!ended && now < known.expires_at, known.parent);
         if let (true, Some(parent)) = (taken, parent) {
             self.refresh.acknowledge(parent);
         }
         taken
     }
 
-    /// When an access token truly ends; `None` if it is long forgotten.
+    /// When an access token truly ends.
     pub(super) fn expires_at(&self, access: u64) -> Option<Timestamp> {
-        self.access.iter().find(|known| known.serial == access).map(|known| known.expires_at)
+        self.known(access).map(|known| known.expires_at)
     }
 
     /// Whether a request with this refresh token would get a token now.

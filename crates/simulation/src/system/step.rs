@@ -33,6 +33,10 @@ pub(super) enum Job {
     Reserve,
     Append(Record),
     /// What came of it.
+    Lent {
+        until: Timestamp,
+        fence: u64,
+    },
     Loaded(Option<Row>),
     Report(Report),
 }
@@ -142,7 +146,7 @@ impl World {
             Job::Acquire { .. } | Job::Load | Job::Save { .. } | Job::Release { .. } => {
                 Fault::StoreSlow
             }
-            Job::Loaded(_) | Job::Report(_) => return,
+            Job::Lent { .. } | Job::Loaded(_) | Job::Report(_) => return,
         };
         let mut after = self.micros(100, 3_000);
         if self.strikes(slow) {
@@ -187,7 +191,7 @@ impl World {
                 Job::Report(Report::Done)
             }
             Job::Append(record) => Job::Report(self.keep(errand, record)),
-            Job::Loaded(_) | Job::Report(_) => return,
+            Job::Lent { .. } | Job::Loaded(_) | Job::Report(_) => return,
             Job::Acquire { .. } | Job::Load | Job::Save { .. } | Job::Release { .. } => {
                 if self.store_is_away(machine) || self.strikes(Fault::StoreFails) {
                     Job::Report(BROKEN)
@@ -208,7 +212,7 @@ impl World {
     fn ask_store(&mut self, errand: &Errand) -> Job {
         let Errand { flight: id, key, job, .. } = *errand;
         match job {
-            Job::Acquire { asked_at } => Job::Report(self.lend(id, key, asked_at)),
+            Job::Acquire { asked_at } => self.lend(id, key, asked_at),
             Job::Load => Job::Loaded(self.store.row(key)),
             Job::Save { row, fence, change, presented } => {
                 let saved = self.save(errand, row, fence, change, presented);
@@ -226,16 +230,18 @@ impl World {
                 }
                 Job::Report(Report::Done)
             }
-            Job::Reserve | Job::Append(_) | Job::Loaded(_) | Job::Report(_) => job,
+            Job::Reserve | Job::Append(_) | Job::Lent { .. } | Job::Loaded(_) | Job::Report(_) => {
+                job
+            }
         }
     }
 
-    fn lend(&mut self, id: FlightId, key: usize, asked_at: Timestamp) -> Report {
-        let Some(flight) = self.nodes[id.node].flight(id) else { return BROKEN };
+    fn lend(&mut self, id: FlightId, key: usize, asked_at: Timestamp) -> Job {
+        let Some(flight) = self.nodes[id.node].flight(id) else { return Job::Report(BROKEN) };
         let (holder, credential) = (flight.holder, flight.credential);
         let asked = flight.order.lease();
         if self.makes(Mistake::NoLease) {
-            return Report::Leased { until: asked_at + asked };
+            return Job::Report(Report::Leased { until: asked_at + asked });
         }
         let ttl = match self.makes(Mistake::LeaseShorterThanRequest) {
             true => asked / 40,
@@ -264,12 +270,11 @@ impl World {
                 let before = others.map(|lease| (lease, was_alive));
                 let place = self.place(id.node, credential);
                 self.tell(Fact::Leased { place, fence, before, asked });
-                if let Some(flight) = self.nodes[id.node].flight(id) {
-                    flight.fence = Some(fence);
-                }
-                Report::Leased { until: asked_at + asked }
+                Job::Lent { until: asked_at + asked, fence }
             }
-            Err(left) => Report::Busy { retry_after: left.min(Duration::from_millis(250)) },
+            Err(left) => {
+                Job::Report(Report::Busy { retry_after: left.min(Duration::from_millis(250)) })
+            }
         }
     }
 
@@ -325,9 +330,12 @@ impl World {
         }
         let gone = self.escrows[machine].append(key, record);
         if let Some(request) = request {
-            self.tell(Fact::Kept { credential, request });
+            let carries = record.response.refresh().is_some();
+            self.tell(Fact::Kept { credential, request, carries });
         }
-        self.grants[credential].heard(record.presented);
+        if record.response.refresh().is_some() {
+            self.grants[credential].heard(record.presented);
+        }
         for token in gone {
             self.note_given_up(credential, Some(token));
         }
@@ -345,6 +353,10 @@ impl World {
         }
         let credential = flight.credential;
         let report = match job {
+            Job::Lent { until, fence } => {
+                flight.fence = Some(fence);
+                Report::Leased { until }
+            }
             Job::Loaded(row) => self.loaded(id, row),
             Job::Report(report) => report,
             Job::Acquire { .. }
@@ -407,7 +419,8 @@ impl World {
         let token = self.token_of(id, &outcome);
         let Some(flight) = self.nodes[id.node].flight(id) else { return };
         let (credential, attempt) = (flight.credential, flight.renewal.attempt());
-        let (has_read, request, row) = (flight.has_read, flight.request, flight.row);
+        let (has_read, request, theirs) = (flight.has_read, flight.request, flight.met_by_others);
+        let response = flight.response;
         let place = self.place(id.node, credential);
         let keeper = &mut self.nodes[id.node].keepers[credential];
         keeper.attempt = keeper.attempt.max(attempt);
@@ -431,12 +444,15 @@ impl World {
                 self.handle(id.node, credential, Event::Elsewhere { member: 0, retry_after }, None);
             }
             Outcome::Failed { failure, doubt_since, met } => {
+                if met == Meeting::Here
+                    && let Some(super::server::Response::Throttled { retry_after: Some(wait) }) =
+                        response
+                {
+                    self.tell(Fact::ToldToWait { place, wait });
+                }
                 let (failure, doubt_since) = self.mistaken_failure(failure, doubt_since);
                 let event = Event::Failed { member: 0, failure, doubt_since };
                 self.handle(id.node, credential, event, None);
-                let secret = self.nodes[id.node].secret;
-                let theirs =
-                    row.and_then(|row| row.failure).is_some_and(|met| met.secret != secret);
                 let spent = request.is_some_and(|request| {
                     self.requests[request].spent && self.requests[request].token.is_some()
                 });

@@ -193,6 +193,11 @@ impl Store {
         changed
     }
 
+    /// Whoever has the lease writes no more.
+    pub(super) fn evict(&mut self, key: usize) {
+        self.cells[key].lease = None;
+    }
+
     /// Loses a row.
     pub(super) fn lose(&mut self, key: usize) {
         let cell = &mut self.cells[key];

@@ -44,12 +44,26 @@ pub(super) fn patience(request_limit: Duration) -> Duration {
     Duration::from_secs(22) + request_limit * 3
 }
 
+const WATCHED_EVERY: Duration = Duration::from_secs(5);
+
 impl World {
     /// Every copy of a refresh token that outlives processes.
     fn durable(&self, credential: usize) -> Vec<u64> {
         let row = self.store.row(credential).and_then(|row| row.refresh);
         let escrows = self.escrows.iter().flat_map(|escrow| escrow.records(credential));
         row.into_iter().chain(escrows.filter_map(|record| record.response.refresh())).collect()
+    }
+
+    /// Whether a process can find something that the server takes.
+    fn is_within_reach(&self, node: usize, credential: usize) -> bool {
+        let plan = &self.scenario.plans[credential];
+        let machine = self.nodes[node].machine;
+        let row = self.store.row(credential).unwrap_or_default();
+        let sent_next = row.refresh.filter(|_| row.refused != row.refresh);
+        let best = self.escrows[machine].best(credential);
+        let best = best.filter(|best| best.generation > row.generation);
+        let mut found = sent_next.into_iter().chain(best.and_then(|best| best.response.refresh()));
+        !plan.spends || found.any(|t| self.servers[credential].takes(self.now, plan, t))
     }
 
     fn is_recoverable(&self, credential: usize) -> bool {
@@ -95,14 +109,20 @@ impl World {
                         status.next_at.is_some_and(|at| at > now)
                             && calm_for < Duration::from_secs(60)
                     }
-                    State::Fresh | State::Renewing | State::NeedsReauth => {
-                        lifetime < Duration::from_secs(10)
-                    }
+                    State::Fresh | State::Renewing => lifetime < Duration::from_secs(10),
+                    State::NeedsReauth => false,
                 };
+                // It may just have ended, and its successor be on its way.
+                let recently = Duration::from_secs(6) + self.scenario.request_limit * 2;
+                let ended_at =
+                    published.map_or(status.since, |published| published.held.expires_at());
+                let is_on_its_way = status.state != State::NeedsReauth
+                    && (now.since(ended_at.max(status.since)) < recently);
+                let may_wait = may_wait || is_on_its_way;
                 let look = Look {
                     state: status.state,
                     has_token,
-                    recoverable,
+                    recoverable: self.is_within_reach(node, credential),
                     may_wait,
                     lost_for_no_reason: !recoverable && !excused,
                 };
@@ -130,6 +150,33 @@ impl World {
         grant.excused || grant.revoked || grant.fell_silently
     }
 
+    /// A process that needs somebody to authorise again looks now and then whether somebody has,
+    /// perhaps at another process. It asks the store alone.
+    pub(super) fn watch(&mut self, node: usize, incarnation: u32, credential: usize) {
+        let process = &self.nodes[node];
+        let machine = process.machine;
+        if !process.is_up
+            || process.incarnation != incarnation
+            || process.keepers[credential].state != State::NeedsReauth
+        {
+            return;
+        }
+        let row = self.store.row(credential).filter(|_| !self.store_is_away(machine));
+        let best = self.escrows[machine].best(credential);
+        let is_new = row.is_some_and(|row| {
+            let is_good = row.refresh.is_some() && row.refresh != row.refused;
+            let is_behind = best.is_some_and(|best| {
+                best.generation > row.generation && best.response.refresh().is_some()
+            });
+            is_good || is_behind
+        });
+        if is_new {
+            self.reconfigure(node, credential);
+        }
+        let after = self.now + WATCHED_EVERY;
+        self.timeline.add(after, Happening::Watch { node, incarnation, credential });
+    }
+
     /// A person authorises again where that is needed.
     pub(super) fn reauthorise(&mut self, credential: usize) {
         if self.is_recoverable(credential) {
@@ -146,6 +193,7 @@ impl World {
         for key in [credential, credential + self.scenario.plans.len()] {
             self.store.write(self.now, key, row);
             self.store.settle(key);
+            self.store.evict(key);
         }
         self.grants[credential] = Grant { newest: generation, ..Grant::default() };
         self.note(None, Some(credential), || "a person authorises again".to_owned());

@@ -124,6 +124,7 @@ impl World {
         for node in 0..self.nodes.len() {
             if self.nodes[node].is_up {
                 self.nodes[node].paused_until = self.nodes[node].paused_until.min(past);
+                self.timeline.add(past, Happening::Resume(node));
             } else {
                 let soon = self.now + self.micros(1_000, 500_000);
                 self.timeline.add(soon, Happening::Start(node));
@@ -300,6 +301,7 @@ impl World {
         self.note(Some(node), None, || format!("stopped for {pause:?}"));
         let process = &mut self.nodes[node];
         process.paused_until = process.paused_until.max(until);
+        self.timeline.add(until, Happening::Resume(node));
     }
 
     /// What may happen to a process as it takes a step; whether the step is not taken now.

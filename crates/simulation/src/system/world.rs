@@ -42,6 +42,11 @@ pub(super) enum Happening {
         credential: usize,
         generation: u64,
     },
+    Watch {
+        node: usize,
+        incarnation: u32,
+        credential: usize,
+    },
     Take(FlightId),
     Came {
         flight: FlightId,
@@ -67,11 +72,7 @@ pub(super) enum Happening {
         node: usize,
         incarnation: u32,
     },
-    Stop {
-        node: usize,
-        incarnation: u32,
-        pause: Duration,
-    },
+    Resume(usize),
     Storm(bool),
     Strike(Fault),
     Look {
@@ -140,6 +141,9 @@ impl World {
             mistake,
             scenario,
         };
+        for (credential, plan) in world.scenario.plans.clone().into_iter().enumerate() {
+            world.note(None, Some(credential), || format!("{plan:?}"));
+        }
         world.begin();
         world
     }
@@ -203,9 +207,7 @@ impl World {
             && self.nodes[node].is_up
             && self.now < self.nodes[node].paused_until
         {
-            let at = self.nodes[node].paused_until;
-            self.timeline.add(at, happening);
-            return;
+            return self.nodes[node].deferred.push(happening);
         }
         match happening {
             Happening::Wake { node, incarnation, credential, at } => {
@@ -221,6 +223,9 @@ impl World {
             Happening::Call { node, credential } => self.call(node, credential),
             Happening::Refuse { node, credential, generation } => {
                 self.refuse(node, credential, generation);
+            }
+            Happening::Watch { node, incarnation, credential } => {
+                self.watch(node, incarnation, credential);
             }
             Happening::Take(flight) => self.take(flight),
             Happening::Carry(errand) => self.carry(&errand),
@@ -239,14 +244,7 @@ impl World {
                     self.kill(node);
                 }
             }
-            Happening::Stop { node, incarnation, pause } => {
-                let until = self.now + pause;
-                let process = &mut self.nodes[node];
-                if process.incarnation == incarnation && process.is_up {
-                    process.paused_until = process.paused_until.max(until);
-                    self.note(Some(node), None, || format!("stopped for {pause:?}"));
-                }
-            }
+            Happening::Resume(node) => self.resume(node),
             Happening::Storm(begins) => self.turn(begins),
             Happening::Strike(fault) => self.strike(fault),
             Happening::Look { last } => self.look(last),
@@ -260,6 +258,7 @@ impl World {
             Happening::Wake { node, .. }
             | Happening::Call { node, .. }
             | Happening::Refuse { node, .. }
+            | Happening::Watch { node, .. }
             | Happening::Reload { node, .. } => Some(node),
             Happening::Take(flight)
             | Happening::Came { flight, .. }
@@ -271,11 +270,21 @@ impl World {
             | Happening::Arrive(_)
             | Happening::Start(_)
             | Happening::Kill { .. }
-            | Happening::Stop { .. }
+            | Happening::Resume(_)
             | Happening::Storm(_)
             | Happening::Strike(_)
             | Happening::Look { .. }
             | Happening::Reauthorise(_) => None,
+        }
+    }
+
+    /// A process that was stopped goes on with what came meanwhile.
+    fn resume(&mut self, node: usize) {
+        if self.now < self.nodes[node].paused_until {
+            return;
+        }
+        for happening in std::mem::take(&mut self.nodes[node].deferred) {
+            self.timeline.add(self.now, happening);
         }
     }
 
@@ -325,6 +334,10 @@ impl World {
         if let (Some(local), Some(at), false) = (wake_at, at, is_known) {
             let wake = Happening::Wake { node, incarnation, credential, at: local };
             self.timeline.add(at, wake);
+        }
+        if changed && state == State::NeedsReauth {
+            let soon = self.now + Duration::from_secs(1);
+            self.timeline.add(soon, Happening::Watch { node, incarnation, credential });
         }
         if changed {
             self.tell(Fact::Became { place: self.place(node, credential), state });
@@ -484,6 +497,7 @@ impl World {
             response: None,
             from_escrow: None,
             met: Failure::new(Cause::Passing),
+            met_by_others: false,
             is_published: false,
             is_kept: false,
             has_read: false,
@@ -510,6 +524,7 @@ impl World {
         let process = &mut self.nodes[node];
         (process.is_up, process.paused_until) = (true, Timestamp::ZERO);
         process.incarnation += 1;
+        process.deferred.clear();
         process.flights.clear();
         process.keepers = (0..self.scenario.plans.len())
             .map(|credential| Keeper {

@@ -12,8 +12,8 @@ use crate::system::scenario::Scenario;
 #[derive(Debug)]
 pub(super) struct IntentFirst {
     request_limit: Duration,
-    /// Attempts that were sent, of each credential: an intent allows one.
-    sent: BTreeSet<(usize, u64, u64)>,
+    /// Leases that were sent under, of each credential: an intent allows one request.
+    sent: BTreeSet<(usize, u64)>,
 }
 
 impl IntentFirst {
@@ -32,9 +32,8 @@ impl Checker for IntentFirst {
         if !dispatch.has_intent {
             return Err(format!("refresh token {token} left without an intent"));
         }
-        let is_new = self.sent.insert((place.credential, token, dispatch.attempt));
-        if !is_new && !dispatch.is_blind {
-            return Err(format!("attempt {} sent refresh token {token} twice", dispatch.attempt));
+        if !self.sent.insert((place.credential, dispatch.fence)) {
+            return Err(format!("one intent sent refresh token {token} twice"));
         }
         Ok(())
     }

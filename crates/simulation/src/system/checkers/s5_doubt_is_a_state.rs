@@ -20,7 +20,7 @@ impl Checker for DoubtIsAState {
             Fact::Processed { credential, request, token: Some(token), spent: true } => {
                 self.unheard.entry(credential).or_default().insert((token, request));
             }
-            Fact::Kept { credential, request } => {
+            Fact::Kept { credential, request, carries: true } => {
                 let unheard = self.unheard.entry(credential).or_default();
                 let token = unheard.iter().find(|(_, of)| *of == request).map(|(token, _)| *token);
                 unheard.retain(|(of, _)| Some(*of) != token);
