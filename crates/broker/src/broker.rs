@@ -86,9 +86,9 @@ impl Broker {
             }
         }
         let id = CredentialId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let clock = Arc::clone(&self.surroundings.clock);
-        let status = Lifecycle::new(settings.policy(), clock.now()).status();
-        let shared = Arc::new(Shared::new(id, settings, clock, status));
+        let surroundings = Arc::clone(&self.surroundings);
+        let status = Lifecycle::new(settings.policy(), surroundings.clock.now()).status();
+        let shared = Arc::new(Shared::new(id, settings, surroundings, status));
         let command = Command::Add { shared: Arc::clone(&shared), restored: tokens, attempts };
         // A broker that has stopped adds nothing; its handles say so.
         let _ = self.commands.send(command);

@@ -68,7 +68,7 @@ impl Handle {
     /// Of a pool this is the first; requests that count against a limit take theirs from
     /// [`Handle::spend`].
     pub fn current(&self) -> Option<Current> {
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         self.shared.note_used();
         self.shared.slots().iter().find_map(|slot| {
             let guard = slot.load();
@@ -90,7 +90,7 @@ impl Handle {
     /// # Errors
     /// Why there is none, and when to ask again.
     pub async fn token_for(&self, need: Need) -> Result<Arc<Token>, NoToken> {
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         self.token_until(need, now, now + PATIENCE).await
     }
 
@@ -119,7 +119,7 @@ impl Handle {
 
     /// When a caller that comes now must be answered.
     pub(crate) fn patience(&self) -> Timestamp {
-        self.shared.clock.now() + PATIENCE
+        self.shared.now() + PATIENCE
     }
 
     /// A token to send one API request with, counted against the vendor's limit for it: the one
@@ -129,10 +129,10 @@ impl Handle {
     /// [`Cause::Throttled`] with the time until there is room, if that is too long; or why there
     /// is no token.
     pub async fn spend(&self, patience: Duration) -> Result<Arc<Token>, NoToken> {
-        let deadline = self.shared.clock.now() + patience;
+        let deadline = self.shared.now() + patience;
+        let mut listening = None;
         loop {
-            let published = self.shared.published.notified();
-            let now = self.shared.clock.now();
+            let now = self.shared.now();
             let opens = match self.shared.take_budget(now) {
                 None => return self.token().await,
                 Some(Take::Spend { member }) => match self.shared.slot(member) {
@@ -152,6 +152,11 @@ impl Handle {
                     }
                     return Ok(token);
                 }
+                // What was published just before is not heard of: look once more.
+                Some(Take::Wait(_)) if listening.is_none() => {
+                    listening = Some(self.shared.published());
+                    continue;
+                }
                 Some(Take::Wait(opens)) => opens,
             };
             if opens > deadline {
@@ -160,13 +165,15 @@ impl Handle {
                 return Err(NoToken::new(failure, None));
             }
             // A new token has a budget of its own: no need to wait for the old one's.
-            let _ = timeout(now.until(opens), published).await;
+            if let Some(published) = listening.take() {
+                let _ = timeout(now.until(opens), published).await;
+            }
         }
     }
 
     /// The API answered 429 to a request with this token: it rests for `retry_after`.
     pub fn throttled(&self, token: &Token, retry_after: Duration) {
-        let until = self.shared.clock.now() + retry_after;
+        let until = self.shared.now() + retry_after;
         let (member, generation) = (token.member(), token.held().generation);
         self.shared.with_budget(|budget| budget.throttled(member, generation, until));
     }
@@ -266,7 +273,7 @@ impl Handle {
 
     /// What the latest failed renewal met; `None` once one succeeds.
     pub fn last_error(&self) -> Option<Arc<RenewalError>> {
-        self.shared.last_error.load_full()
+        self.shared.last_error()
     }
 
     /// What is known of each member's token.
@@ -281,7 +288,7 @@ impl Handle {
 
     /// API requests that could be sent now; `None` where no limit is known.
     pub fn budget_left(&self) -> Option<u64> {
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         self.shared.with_budget(|budget| budget.left(now))
     }
 
@@ -293,7 +300,7 @@ impl Handle {
     /// Waits until a token is published, at most `patience`.
     pub async fn published(&self, patience: Duration) {
         tokio::select! {
-            () = self.shared.published.notified() => {}
+            () = self.shared.published() => {}
             () = sleep(patience) => {}
         }
     }

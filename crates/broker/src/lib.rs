@@ -16,6 +16,7 @@ mod broker;
 mod command;
 mod custody;
 mod doors;
+mod entry;
 mod error;
 mod exchange;
 mod flight;

@@ -30,7 +30,7 @@ impl Handle {
     pub async fn grant_ended(&self) {
         for token in self.held_tokens() {
             // Nothing to use instead is what was expected.
-            let _ = self.found_dead(&token, self.shared.clock.now()).await;
+            let _ = self.found_dead(&token, self.shared.now()).await;
         }
         self.tell(Tell::Reconfigured);
     }

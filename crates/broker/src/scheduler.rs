@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use bellwether_lifecycle::renewal::Order;
 use bellwether_lifecycle::{
-    Action, Chance, Demand, Event, Lifecycle, Policy, Settled, State, Ticket, Timestamp, Verdict,
-    WaiterId,
+    Action, Chance, Demand, Event, Lifecycle, Policy, Settled, State, Ticket, Timestamp, WaiterId,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -19,6 +18,7 @@ use tokio::time::sleep;
 
 use crate::command::{Answer, Ask, Command, Tell};
 use crate::doors::{DoorId, Doors};
+use crate::entry::{Entry, Waiters};
 use crate::error::NoToken;
 use crate::flight::{Aftermath, Flight, Landed, Outcome};
 use crate::news::News;
@@ -64,29 +64,11 @@ struct Passenger {
     member: u16,
 }
 
-struct Entry {
-    shared: Arc<Shared>,
-    lifecycle: Lifecycle,
-    wake_at: Option<Timestamp>,
-    waiters: BTreeMap<WaiterId, oneshot::Sender<Answer>>,
-    members: Box<[MemberRow]>,
-    state: State,
-    unverified: bool,
-}
-
 /// How far a renewal's task has come.
 enum Ended {
     /// There is something to tell; the rest goes on behind.
     Landed(Landed, Box<Aftermath>),
     Finished,
-}
-
-/// What is known of a pool member's row in the store.
-#[derive(Clone, Copy)]
-struct MemberRow {
-    generation: u64,
-    /// The latest token request.
-    attempt: u64,
 }
 
 impl Scheduler {
@@ -162,10 +144,13 @@ impl Scheduler {
             match self.timers.pop() {
                 Some(Reverse((at, Wake::Credential(id)))) => {
                     let entry = self.credentials.get_mut(&id);
-                    // An earlier event may have moved it.
-                    if let Some(entry) = entry.filter(|entry| entry.wake_at == Some(at)) {
-                        entry.wake_at = None;
-                        self.handle(id, Event::Woken);
+                    // An earlier one was wound up since.
+                    let Some(entry) = entry.filter(|entry| entry.rings_at == at) else { continue };
+                    entry.rings_at = Timestamp::NEVER;
+                    match entry.lifecycle.wakes_at() {
+                        Some(at) if now < at => self.wind_up(id, at),
+                        Some(_) => self.handle(id, Event::Woken),
+                        None => {}
                     }
                 }
                 Some(Reverse((_, Wake::Door(door)))) => self.admit(&door),
@@ -231,14 +216,9 @@ impl Scheduler {
         let lifecycle = Lifecycle::new(self.policy(settings.policy()), now);
         let entry = Entry {
             lifecycle,
-            wake_at: None,
-            waiters: BTreeMap::new(),
-            members: attempts
-                .into_iter()
-                .map(|attempt| MemberRow { generation: 0, attempt })
-                .collect(),
-            state: State::Renewing,
-            unverified: settings.unverified && restored.is_empty(),
+            rings_at: Timestamp::NEVER,
+            waiters: Waiters::default(),
+            attempts: attempts.into_iter().collect(),
             shared,
         };
         self.credentials.insert(id, Box::new(entry));
@@ -339,19 +319,16 @@ impl Scheduler {
             // No event of its own: nothing is renewed before what is stored is restored.
             entry.lifecycle.note_used(now);
         }
-        let actions = entry.lifecycle.handle(now, event, chance);
         let mut token = token;
-        let mut wake_at = None;
+        let known = token.as_ref().map_or(0, |token| entry.generation(token.member()));
+        let actions = entry.lifecycle.handle(now, event, chance);
         let mut renewals = Vec::new();
         for action in actions {
             match action {
                 Action::Renew { member, urgency } => renewals.push((member, urgency)),
-                Action::Publish { member, held } => {
-                    let known = &mut entry.members[usize::from(member)].generation;
-                    let gained = held.generation.saturating_sub(*known);
-                    *known = held.generation;
+                Action::Publish { held, .. } => {
                     if let Some(token) = token.take() {
-                        entry.shared.publish(token, gained);
+                        entry.shared.publish(token, held.generation.saturating_sub(known));
                     }
                 }
                 Action::Withdraw { member } => {
@@ -359,17 +336,25 @@ impl Scheduler {
                     entry.shared.withdraw(member);
                 }
                 Action::Answer { waiter, verdict } => entry.answer(waiter, verdict),
-                Action::WakeAt(at) => wake_at = Some(at),
+                // Below, from where the latest is kept.
+                Action::WakeAt(_) => {}
             }
         }
-        let is_known = entry.wake_at == wake_at;
-        entry.wake_at = wake_at;
-        if let Some(at) = wake_at.filter(|_| !is_known) {
-            self.timers.push(Reverse((at, Wake::Credential(id))));
-        }
         entry.tell_status(&self.news);
+        if let Some(at) = entry.lifecycle.wakes_at() {
+            self.wind_up(id, at);
+        }
         for (member, urgency) in renewals {
             self.queue(id, member, urgency);
+        }
+    }
+
+    /// Has a timer ring by then; one that rings earlier is wound up again when it does.
+    fn wind_up(&mut self, id: CredentialId, at: Timestamp) {
+        let entry = self.credentials.get_mut(&id);
+        if let Some(entry) = entry.filter(|entry| at < entry.rings_at) {
+            entry.rings_at = at;
+            self.timers.push(Reverse((at, Wake::Credential(id))));
         }
     }
 
@@ -377,7 +362,7 @@ impl Scheduler {
     fn queue(&mut self, id: CredentialId, member: u16, urgency: Timestamp) {
         let Some(entry) = self.credentials.get(&id) else { return };
         let settings = entry.shared.settings.load();
-        let client = (!entry.unverified).then_some(settings.client.id.as_str());
+        let client = (!entry.is_unverified()).then_some(settings.client.id.as_str());
         let (door, ticket) = self.doors.want(&settings.authorization_server, client, urgency);
         let passenger = Passenger { ticket, door: Arc::clone(&door), credential: id, member };
         self.queued.insert(ticket, passenger);
@@ -402,14 +387,14 @@ impl Scheduler {
             return self.settle(&passenger, Settled::NotSent);
         };
         let settings: Arc<Credential> = entry.shared.settings.load_full();
-        let row = entry.members.get(usize::from(passenger.member));
+        let attempt = entry.attempts.get(usize::from(passenger.member));
         let order = Order {
-            generation: row.map_or(0, |row| row.generation),
-            attempt: row.map_or(0, |row| row.attempt),
+            generation: entry.generation(passenger.member),
+            attempt: attempt.copied().unwrap_or(0),
             spends: settings.spends(),
             replay: settings.policy().replay,
             usable_until: entry.lifecycle.usable_until(),
-            is_probe: entry.state == State::Misconfigured,
+            is_probe: entry.shared.status().state == State::Misconfigured,
             request_limit: settings.authorization_server.request_limit,
         };
         let surroundings = Arc::clone(&self.surroundings);
@@ -465,8 +450,8 @@ impl Scheduler {
         let (id, member) = (passenger.credential, passenger.member);
         let Some(entry) = self.credentials.get_mut(&id) else { return };
         let counters = &entry.shared.counters;
-        if let Some(row) = entry.members.get_mut(usize::from(member)) {
-            row.attempt = row.attempt.max(landed.attempt);
+        if let Some(attempt) = entry.attempts.get_mut(usize::from(member)) {
+            *attempt = landed.attempt.max(*attempt);
         }
         if landed.sent {
             Counters::add(&counters.token_requests);
@@ -477,8 +462,7 @@ impl Scheduler {
                 if !landed.sent {
                     Counters::add(&counters.adopted);
                 }
-                entry.unverified = false;
-                entry.shared.last_error.store(None);
+                entry.shared.set_last_error(None);
                 let held = *token.held();
                 self.handle_with(id, Event::Granted { member, held }, Some(token));
             }
@@ -491,47 +475,10 @@ impl Scheduler {
                     credential = %entry.shared.settings.load().name,
                     member, cause = ?failure.cause, %error, "renewal failed"
                 );
-                entry.shared.last_error.store(Some(error));
+                entry.shared.set_last_error(Some(error));
                 self.handle(id, Event::Failed { member, failure, doubt_since });
             }
         }
-    }
-}
-
-impl Entry {
-    fn answer(&mut self, waiter: WaiterId, verdict: Verdict) {
-        let Some(reply) = self.waiters.remove(&waiter) else { return };
-        if self.waiters.is_empty() {
-            // An emptied tree keeps a leaf.
-            self.waiters = BTreeMap::new();
-        }
-        let answer = match verdict {
-            Verdict::Serve { member } => match self.shared.slot(member) {
-                Some(token) => Ok(Some(token)),
-                None => Err(NoToken::stopped()),
-            },
-            Verdict::Keep => Ok(None),
-            Verdict::Failed(failure) => {
-                Err(NoToken::new(failure, self.shared.last_error.load_full()))
-            }
-        };
-        // The caller may have gone; what it waited for is kept all the same.
-        let _ = reply.send(answer);
-    }
-
-    fn tell_status(&mut self, news: &broadcast::Sender<News>) {
-        let status = self.lifecycle.status();
-        let changed = status.state != self.state;
-        self.state = status.state;
-        if !self.shared.set_status(status) {
-            return;
-        }
-        let name = self.shared.settings.load().name.to_string();
-        if changed {
-            tracing::info!(credential = %name, state = %status.state, "state");
-        }
-        // Nobody has to listen.
-        let _ = news.send(News::Status { name, status });
     }
 }
 

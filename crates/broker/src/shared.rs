@@ -1,15 +1,16 @@
 //! What a credential's handles read without asking anybody.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bellwether_lifecycle::{Budget, Held, Status, Take, Timestamp};
-use bellwether_store::Clock;
+use bellwether_lifecycle::{Budget, Held, PerMember, Status, Take, Timestamp};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::error::RenewalError;
 use crate::settings::Credential;
+use crate::surroundings::Surroundings;
 use crate::token::Token;
 
 /// Names a credential inside a broker.
@@ -21,39 +22,45 @@ pub(crate) struct CredentialId(pub(crate) u64);
 pub(crate) struct Shared {
     pub(crate) id: CredentialId,
     pub(crate) settings: ArcSwap<Credential>,
-    pub(crate) clock: Arc<dyn Clock>,
-    slots: Box<[ArcSwapOption<Token>]>,
-    budget: Option<Box<Mutex<Budget>>>,
-    pub(crate) published: Notify,
+    surroundings: Arc<Surroundings>,
+    slots: PerMember<ArcSwapOption<Token>>,
     /// Somebody took a token since the scheduler last looked.
     used: AtomicBool,
     generation: AtomicU64,
     turn: AtomicU32,
     status: Mutex<Status>,
-    pub(crate) last_error: ArcSwapOption<RenewalError>,
-    checking: OnceLock<Box<tokio::sync::Mutex<()>>>,
+    rare: OnceLock<Box<Rare>>,
     pub(crate) counters: Counters,
 }
 
-/// What happened to a credential since it was added.
+/// What few credentials ever need; made when one does.
+#[derive(Debug, Default)]
+struct Rare {
+    budget: Option<Mutex<Budget>>,
+    last_error: ArcSwapOption<RenewalError>,
+    checking: tokio::sync::Mutex<()>,
+    published: Notify,
+}
+
+/// What happened to a credential since it was added. They start again after 2³² - 1.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Token requests that were sent.
-    pub token_requests: AtomicU64,
+    pub token_requests: AtomicU32,
     /// Token responses that were accepted, from the server or from another process.
-    pub renewals: AtomicU64,
+    pub renewals: AtomicU32,
     /// Renewals another process had done.
-    pub adopted: AtomicU64,
+    pub adopted: AtomicU32,
     /// Renewals that failed.
-    pub failures: AtomicU64,
+    pub failures: AtomicU32,
     /// Renewals a refused token forced.
-    pub forced: AtomicU64,
+    pub forced: AtomicU32,
     /// Callers that had to wait for a token.
-    pub waited: AtomicU64,
+    pub waited: AtomicU32,
 }
 
 impl Counters {
-    pub(crate) fn add(counter: &AtomicU64) {
+    pub(crate) fn add(counter: &AtomicU32) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -62,35 +69,46 @@ impl Shared {
     pub(crate) fn new(
         id: CredentialId,
         settings: Arc<Credential>,
-        clock: Arc<dyn Clock>,
+        surroundings: Arc<Surroundings>,
         status: Status,
     ) -> Self {
+        let rare = settings.quota.map_or_else(OnceLock::new, |quota| {
+            let budget = Some(Mutex::new(Budget::new(quota, settings.pool)));
+            Box::new(Rare { budget, ..Rare::default() }).into()
+        });
         Self {
             id,
-            clock,
+            surroundings,
             slots: (0..settings.pool.max(1)).map(|_| ArcSwapOption::empty()).collect(),
-            budget: settings
-                .quota
-                .map(|quota| Box::new(Mutex::new(Budget::new(quota, settings.pool)))),
             settings: ArcSwap::new(settings),
-            published: Notify::new(),
             used: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             turn: AtomicU32::new(0),
             status: Mutex::new(status),
-            last_error: ArcSwapOption::empty(),
-            checking: OnceLock::new(),
+            rare,
             counters: Counters::default(),
         }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.surroundings.clock.now()
     }
 
     pub(crate) fn slots(&self) -> &[ArcSwapOption<Token>] {
         &self.slots
     }
 
-    /// Held by whoever checks whether a token still lives; few credentials ever are.
+    /// Held by whoever checks whether a token still lives.
     pub(crate) fn checking(&self) -> &tokio::sync::Mutex<()> {
-        self.checking.get_or_init(Box::default)
+        &self.rare.get_or_init(Box::default).checking
+    }
+
+    /// Whoever has called this and looks at the slots then either finds a token there or is told
+    /// of it.
+    pub(crate) fn published(&self) -> Notified<'_> {
+        let published = self.rare.get_or_init(Box::default).published.notified();
+        fence(Ordering::SeqCst);
+        published
     }
 
     /// Where to start looking, so that a pool's tokens take turns.
@@ -116,7 +134,11 @@ impl Shared {
         }
         // After the slot: what may be spent can be found there.
         self.with_budget(|budget| budget.publish(member, Some(held_generation)));
-        self.published.notify_waiters();
+        // Either the listener is seen here, or what is in the slot is seen there.
+        fence(Ordering::SeqCst);
+        if let Some(rare) = self.rare.get() {
+            rare.published.notify_waiters();
+        }
     }
 
     /// The member's token goes to nobody any more.
@@ -140,10 +162,21 @@ impl Shared {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called by the scheduler alone; true if that is news.
-    pub(crate) fn set_status(&self, status: Status) -> bool {
+    /// Called by the scheduler alone; gives back what it was.
+    pub(crate) fn set_status(&self, status: Status) -> Status {
         let mut known = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *known, status) != status
+        std::mem::replace(&mut *known, status)
+    }
+
+    pub(crate) fn last_error(&self) -> Option<Arc<RenewalError>> {
+        self.rare.get()?.last_error.load_full()
+    }
+
+    /// Called by the scheduler alone.
+    pub(crate) fn set_last_error(&self, error: Option<Arc<RenewalError>>) {
+        if error.is_some() || self.rare.get().is_some() {
+            self.rare.get_or_init(Box::default).last_error.store(error);
+        }
     }
 
     pub(crate) fn note_used(&self) {
@@ -165,7 +198,7 @@ impl Shared {
     }
 
     pub(crate) fn with_budget<R>(&self, f: impl FnOnce(&mut Budget) -> R) -> Option<R> {
-        let budget = self.budget.as_ref()?;
+        let budget = self.rare.get()?.budget.as_ref()?;
         Some(f(&mut budget.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 

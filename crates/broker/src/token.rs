@@ -13,8 +13,7 @@ use http::HeaderValue;
 /// A held access token, shared by all who use it.
 pub struct Token {
     access_token: Secret,
-    /// Made when somebody wants it: it is as long as the token.
-    authorization: OnceLock<Box<HeaderValue>>,
+    derived: OnceLock<Box<Derived>>,
     scope: Option<Scope>,
     member: u16,
     generation: u64,
@@ -24,8 +23,13 @@ pub struct Token {
     accepted_sent_at: AtomicU64,
     /// When it was last checked, whatever that told; nanoseconds since boot, 0 for never.
     checked_at: AtomicU64,
-    /// Made when somebody wants it.
-    digest: OnceLock<Box<Digest>>,
+}
+
+/// What is made of a token when somebody wants it.
+#[derive(Default)]
+struct Derived {
+    authorization: OnceLock<HeaderValue>,
+    digest: OnceLock<Digest>,
 }
 
 impl Token {
@@ -40,7 +44,7 @@ impl Token {
         HeaderValue::from_str(access_token.expose())?;
         Ok(Self {
             access_token,
-            authorization: OnceLock::new(),
+            derived: OnceLock::new(),
             scope,
             member,
             generation: held.generation,
@@ -48,7 +52,6 @@ impl Token {
             expires_wall,
             accepted_sent_at: AtomicU64::new(0),
             checked_at: AtomicU64::new(0),
-            digest: OnceLock::new(),
         })
     }
 
@@ -64,11 +67,11 @@ impl Token {
 
     /// The value of the header `Authorization` (RFC 6750 §2.1), marked sensitive.
     pub fn authorization(&self) -> &HeaderValue {
-        self.authorization.get_or_init(|| {
+        self.derived().authorization.get_or_init(|| {
             let text = format!("Bearer {}", self.access_token.expose());
             let mut value = HeaderValue::try_from(text).expect("checked when the token came");
             value.set_sensitive(true);
-            Box::new(value)
+            value
         })
     }
 
@@ -119,7 +122,11 @@ impl Token {
 
     /// Its digest, made by `digest` the first time.
     pub(crate) fn digest(&self, digest: impl FnOnce(&Secret) -> Digest) -> &Digest {
-        self.digest.get_or_init(|| Box::new(digest(&self.access_token)))
+        self.derived().digest.get_or_init(|| digest(&self.access_token))
+    }
+
+    fn derived(&self) -> &Derived {
+        self.derived.get_or_init(Box::default)
     }
 
     /// Notes that the API took it; true the first time.

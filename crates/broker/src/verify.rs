@@ -29,7 +29,7 @@ impl Handle {
     /// # Errors
     /// Why there is none, and when to ask again.
     pub async fn hand_out(&self) -> Result<Arc<Token>, NoToken> {
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         let until = now + PATIENCE;
         let token = self.token_until(Need::HandOut, now, until).await?;
         let settings = self.settings();
@@ -38,13 +38,13 @@ impl Handle {
             return Ok(token);
         }
         // Whoever waits here past its time is told below what stands in the way.
-        let patience = self.shared.clock.now().until(until);
+        let patience = self.shared.now().until(until);
         let _one_at_a_time = timeout(patience, self.shared.checking().lock()).await;
-        let token = self.token_until(Need::HandOut, self.shared.clock.now(), until).await?;
+        let token = self.token_until(Need::HandOut, self.shared.now(), until).await?;
         if self.is_trusted(&token) {
             return Ok(token);
         }
-        let sent_at = self.shared.clock.now();
+        let sent_at = self.shared.now();
         let outgoing = Outgoing {
             url: verify.clone(),
             authorization: Some(Secret::from(format!("Bearer {}", token.access_token().expose()))),
@@ -70,12 +70,12 @@ impl Handle {
                 token
             }
         };
-        token.note_checked(self.shared.clock.now());
+        token.note_checked(self.shared.now());
         Ok(token)
     }
 
     fn is_trusted(&self, token: &Token) -> bool {
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         let recent = |at: Option<Timestamp>| at.is_some_and(|at| now < at + SIGN_COUNTS_FOR);
         now < token.held().sent_at + TRUSTED_FOR
             || recent(token.accepted_sent_at())

@@ -221,7 +221,7 @@ async fn a_pool_of_42_is_42_requests_and_stays_within_both_limits_for_ten_minute
         handle.published(secs(1)).await;
     }
     assert_eq!(world.token_requests(), u64::from(POOL));
-    assert_eq!(handle.counters().token_requests.load(Ordering::Relaxed), u64::from(POOL));
+    assert_eq!(handle.counters().token_requests.load(Ordering::Relaxed), u32::from(POOL));
 
     let mut calls = JoinSet::new();
     let mut refused: Vec<u16> = Vec::new();

@@ -14,6 +14,7 @@ use crate::event::{Action, Event, Need, Verdict};
 use crate::failure::{Cause, Failure};
 use crate::lead::Held;
 use crate::member::Member;
+use crate::per_member::PerMember;
 use crate::policy::{Demand, Policy};
 use crate::status::{NextAction, State, Status};
 use crate::time::Timestamp;
@@ -35,9 +36,10 @@ const AT_ONCE: Duration = Duration::from_nanos(1);
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     policy: Arc<Policy>,
-    members: Box<[Member]>,
+    members: PerMember<Member>,
     waiting: Waiting,
-    trouble: Trouble,
+    /// `None` most of the time, and then there is nothing to keep.
+    trouble: Option<Box<Trouble>>,
     /// Since when a request may have spent the grant, with no answer kept.
     doubt_since: Option<Timestamp>,
     /// Made when a token is refused, which few are.
@@ -65,10 +67,10 @@ impl Lifecycle {
     pub fn new(policy: impl Into<Arc<Policy>>, now: Timestamp) -> Self {
         let policy = policy.into();
         Self {
-            members: vec![Member::default(); usize::from(policy.pool.max(1))].into(),
+            members: (0..policy.pool.max(1)).map(|_| Member::default()).collect(),
             policy,
             waiting: Waiting::default(),
-            trouble: Trouble::None,
+            trouble: None,
             doubt_since: None,
             damper: None,
             last_used: now,
@@ -140,7 +142,7 @@ impl Lifecycle {
             }
             Event::Renew => self.members.iter_mut().for_each(|member| member.due = now),
             Event::Reconfigured => {
-                self.trouble = Trouble::None;
+                self.trouble = None;
                 self.doubt_since = None;
                 self.members.iter_mut().for_each(|member| member.not_before = now);
             }
@@ -175,7 +177,7 @@ impl Lifecycle {
 
     /// What it is doing, and why.
     pub fn status(&self) -> Status {
-        let (next_action, next_at) = match self.trouble {
+        let (next_action, next_at) = match self.trouble() {
             Trouble::None if self.is_renewing() => (NextAction::AwaitAnswer, None),
             Trouble::None => {
                 let next = self.members.iter().filter(|member| member.held.is_some());
@@ -192,8 +194,8 @@ impl Lifecycle {
         };
         Status {
             state: self.state,
-            cause: self.trouble.failure().map(|failure| failure.cause),
-            failures: self.trouble.failures(),
+            cause: self.trouble().failure().map(|failure| failure.cause),
+            failures: self.trouble().failures(),
             since: self.since,
             next_action,
             next_at,
@@ -219,6 +221,15 @@ impl Lifecycle {
                 !used && !self.is_renewing()
             }
         }
+    }
+
+    /// The latest [`Action::WakeAt`].
+    pub fn wakes_at(&self) -> Option<Timestamp> {
+        self.woken_at
+    }
+
+    fn trouble(&self) -> Trouble {
+        self.trouble.as_deref().copied().unwrap_or(Trouble::None)
     }
 
     fn is_renewing(&self) -> bool {
@@ -280,7 +291,7 @@ impl Lifecycle {
             // Not earlier than asked before: another holder's token may be older than our question.
             member.not_before = member.not_before.max(held.sent_at + self.policy.least_interval);
         }
-        self.trouble = Trouble::None;
+        self.trouble = None;
         self.doubt_since = None;
         self.hold(now, index, held, chance, actions)
     }
@@ -295,7 +306,8 @@ impl Lifecycle {
             self.doubt_since.get_or_insert(asked_at.unwrap_or(now));
         }
         let in_doubt = self.doubt_since.is_some();
-        self.trouble = self.trouble.after(now, failure, in_doubt, &self.policy, chance);
+        let trouble = self.trouble().after(now, failure, in_doubt, &self.policy, chance);
+        self.trouble = Some(Box::new(trouble));
     }
 
     /// What the caller of a refused request waits for; `None` if the refusal stands.
@@ -336,7 +348,7 @@ impl Lifecycle {
     }
 
     fn on_no_cache(&mut self, now: Timestamp) -> Wants {
-        let held = (0_u16..).zip(&mut self.members);
+        let held = (0_u16..).zip(self.members.iter_mut());
         let held = held.filter_map(|(i, member)| Some((i, member.unsuspected()?, member)));
         match held.max_by_key(|(_, held, _)| held.sent_at) {
             Some((index, held, member)) => {
@@ -381,14 +393,14 @@ impl Lifecycle {
             return;
         }
         // One request finds out whether client, grant and server are good, before many are sent.
-        let is_proven = self.trouble.is_none() && self.members.iter().any(|m| m.held.is_some());
+        let is_proven = self.trouble().is_none() && self.members.iter().any(|m| m.held.is_some());
         let at_once = if is_proven { usize::MAX } else { 1 };
         let mut in_flight = self.members.iter().filter(|member| member.is_renewing()).count();
         let replacing = |member: &Member| member.unsuspected().is_some();
         let mut replaced =
             self.members.iter().filter(|member| member.is_renewing() && replacing(member)).count();
         let mut due: Vec<u16> = (0_u16..)
-            .zip(&self.members)
+            .zip(self.members.iter())
             .filter(|(_, member)| member.is_due(now))
             .map(|(i, _)| i)
             .collect();
@@ -410,7 +422,7 @@ impl Lifecycle {
     /// When a request may go; `None` if none may. One in doubt is not sent again outside the
     /// server's window while a usable token is left to lose.
     fn resumes_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let resumes_at = self.trouble.resumes_at()?;
+        let resumes_at = self.trouble().resumes_at()?;
         let Some(since) = self.doubt_since else {
             return Some(resumes_at);
         };
@@ -450,7 +462,7 @@ impl Lifecycle {
             News::Asked if !was_due => Whom::Newcomers,
             News::Asked | News::Changed | News::Granted(_) | News::Restored => Whom::Everyone,
         };
-        let (members, trouble) = (&self.members, &self.trouble);
+        let (members, trouble) = (&self.members, &self.trouble());
         let (renewing, resumes_at) = (self.is_renewing(), self.resumes_at(now));
         self.waiting.answer(whom, actions, |waiter| {
             let served = usable(members, trouble, waiter.wants, now).or_else(|| match news {
@@ -474,7 +486,7 @@ impl Lifecycle {
     }
 
     fn note_state(&mut self, now: Timestamp) {
-        let state = match self.trouble {
+        let state = match self.trouble() {
             Trouble::None if self.is_renewing() => State::Renewing,
             Trouble::None => State::Fresh,
             Trouble::Retrying(retrying) => retrying.state,

@@ -221,8 +221,8 @@ impl Admin {
         let held = handle.held();
         let ends = held.iter().flatten().filter(|held| held.lifetime.is_some());
         let first_end = ends.map(Held::expires_at).min();
-        let count = |counter: &std::sync::atomic::AtomicU64| {
-            counter.load(std::sync::atomic::Ordering::Relaxed)
+        let count = |counter: &std::sync::atomic::AtomicU32| {
+            u64::from(counter.load(std::sync::atomic::Ordering::Relaxed))
         };
         let counters = handle.counters();
         CredentialView {

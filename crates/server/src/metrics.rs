@@ -1,7 +1,7 @@
 //! `/metrics`: counters and gauges in the exposition format of Prometheus.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bellwether_broker::Handle;
 use bellwether_broker::lifecycle::{Held, State, Timestamp};
@@ -52,7 +52,7 @@ impl Collector for Snapshot {
 
 impl Snapshot {
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        type Read = fn(&Handle) -> &AtomicU64;
+        type Read = fn(&Handle) -> &AtomicU32;
         let counters: [(&str, &str, Read); 6] = [
             ("token_requests", "Token requests sent", |h| &h.counters().token_requests),
             ("renewals", "Tokens accepted, from the server or another process", |h| {
@@ -67,7 +67,7 @@ impl Snapshot {
             let kind = ConstCounter::new(0_u64).metric_type();
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
             for handle in &self.handles {
-                let value = ConstCounter::new(read(handle).load(Ordering::Relaxed));
+                let value = ConstCounter::new(u64::from(read(handle).load(Ordering::Relaxed)));
                 let labels = [("credential", handle.name())];
                 value.encode(metric.encode_family(&labels)?)?;
             }
