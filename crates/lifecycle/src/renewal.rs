@@ -223,7 +223,13 @@ impl Renewal {
                 Step::Escrow
             }
             (Doing::Pausing, Report::Done) => self.acquire(),
-            (Doing::Pausing, Report::Stopping) => self.release(),
+            (Doing::Pausing, Report::Stopping) => match self.unsaved {
+                Some((held, source)) if self.is_escrowed && !self.is_published => {
+                    self.publish(Outcome::Granted { held, source })
+                }
+                Some(_) if !self.is_published => self.publish_loss(),
+                Some(_) | None => self.release(),
+            },
             (
                 Doing::Acquiring | Doing::Loading | Doing::Reserving | Doing::Intending,
                 Report::Broken(failure),
@@ -235,12 +241,7 @@ impl Renewal {
             (Doing::Releasing, _) => Step::End,
             // Nothing else comes of those steps. Should it all the same, nobody waits for ever and
             // the lease is given back.
-            (_, _) if !self.is_published => {
-                let cause = if self.order.spends { Cause::InDoubt } else { Cause::Passing };
-                let doubt_since = self.known_doubt().or(self.sent_at);
-                let (failure, met) = (Failure::new(cause), Meeting::Here);
-                self.publish(Outcome::Failed { failure, doubt_since, met })
-            }
+            (_, _) if !self.is_published => self.publish_loss(),
             (_, _) => self.release(),
         }
     }
@@ -481,7 +482,18 @@ impl Renewal {
         Step::Acquire
     }
 
+    /// What came is kept nowhere, or nobody knows what came.
+    fn publish_loss(&mut self) -> Step {
+        let cause = if self.order.spends { Cause::InDoubt } else { Cause::Passing };
+        let doubt_since = self.known_doubt().or(self.sent_at);
+        let (failure, met) = (Failure::new(cause), Meeting::Here);
+        self.publish(Outcome::Failed { failure, doubt_since, met })
+    }
+
     fn publish(&mut self, outcome: Outcome) -> Step {
+        if self.is_published {
+            return self.release();
+        }
         self.is_published = true;
         self.doing = Doing::Publishing;
         Step::Publish(outcome)
