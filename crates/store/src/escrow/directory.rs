@@ -65,7 +65,7 @@ impl Directory {
     /// Opens the file `name`; makes it if `create` says so, else there may be none.
     pub(crate) fn file(&self, name: &str, create: bool) -> Result<Option<Opened>, StoreError> {
         let also = if create { OFlags::CREATE } else { OFlags::empty() };
-        self.open_with(name, OFlags::APPEND | also)
+        self.open_with(name, also)
     }
 
     /// Makes the file `name` anew, empty.
@@ -78,7 +78,12 @@ impl Directory {
     fn open_with(&self, name: &str, flags: OFlags) -> Result<Option<Opened>, StoreError> {
         let path = self.at(name);
         // What is no regular file must not keep us waiting.
-        let flags = flags | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = flags
+            | OFlags::APPEND
+            | OFlags::RDWR
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::CLOEXEC;
         let file = match openat(&self.open, name, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) if !flags.contains(OFlags::CREATE) => return Ok(None),

@@ -56,7 +56,11 @@ impl Journal {
         let kept = self.read(&opened)?;
         if length > LONG || kept.len() > MANY {
             match self.thin_out(&opened) {
-                Ok(()) => opened = self.current()?,
+                Ok(Some(replaced)) => opened = replaced,
+                Ok(None) => {
+                    self.opened = Some(opened);
+                    opened = self.current()?;
+                }
                 // Only tidying failed, and perhaps for want of room: that is found out below.
                 Err(_) if length <= LONGEST => {}
                 Err(error) => return Err(error),
@@ -190,22 +194,23 @@ impl Journal {
         }
     }
 
-    /// Puts what is worth keeping in the file's place, unless somebody else holds it.
-    fn thin_out(&self, opened: &Opened) -> Result<(), StoreError> {
+    /// Puts what is worth keeping in the file's place, unless somebody else holds it; returns what
+    /// is in place then.
+    fn thin_out(&self, opened: &Opened) -> Result<Option<Opened>, StoreError> {
         match opened.file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(self.fault(&error)),
         }
-        let done = self.replace(opened);
-        let unlocked = self.unlock(opened);
-        done.and(unlocked)
+        let replaced = self.replace(opened);
+        self.unlock(opened)?;
+        replaced
     }
 
     /// The caller has the file's lock alone.
-    fn replace(&self, opened: &Opened) -> Result<(), StoreError> {
+    fn replace(&self, opened: &Opened) -> Result<Option<Opened>, StoreError> {
         if !self.directory.is_current(&self.name, opened)? {
-            return Ok(());
+            return Ok(None);
         }
         let mut records = self.read(opened)?;
         let aside = self.directory.file(&self.aside, false)?;
@@ -220,28 +225,28 @@ impl Journal {
         }
         thin_out(&mut records);
 
-        if let Err(error) = self.write_draft(&records) {
-            // It takes up room that may be wanting.
+        let draft = self.write_draft(&records).inspect_err(|_| {
+            // It takes up room that may be wanting; what is wrong with the disk is told already.
             let _ = self.directory.unlink(&self.draft);
-            return Err(error);
-        }
+        })?;
         self.directory.rename(&self.draft, &self.name)?;
         self.directory.sync()?;
         if aside.is_some() {
             self.directory.unlink(&self.aside)?;
         }
-        Ok(())
+        Ok(Some(draft))
     }
 
     /// With room for the next record: what the file has reserved goes with it.
-    fn write_draft(&self, records: &[Row]) -> Result<(), StoreError> {
+    fn write_draft(&self, records: &[Row]) -> Result<Opened, StoreError> {
         let draft = self.directory.draft(&self.draft)?;
         let failed = |error: io::Error| fault(&self.directory.at(&self.draft), &error);
         for record in records {
             (&draft.file).write_all(&frame::encode(record)).map_err(failed)?;
         }
         self.make_room(&draft)?;
-        draft.file.sync_all().map_err(failed)
+        draft.file.sync_all().map_err(failed)?;
+        Ok(draft)
     }
 
     fn kept_in(&self, name: &str) -> Result<Vec<Row>, StoreError> {
