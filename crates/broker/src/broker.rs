@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bellwether_lifecycle::Lifecycle;
 use bellwether_oauth::Secret;
 use bellwether_store::{Clock, Digest, Escrow, Keyring, Store};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::command::Command;
 use crate::doors::Doors;
@@ -62,8 +62,7 @@ impl Broker {
     /// Starts the scheduler on the current runtime.
     pub fn start(environment: Environment) -> Self {
         let Environment { clock, store, escrow, keyring, seed } = environment;
-        let stopping = watch::Sender::new(false);
-        let surroundings = Arc::new(Surroundings { clock, store, escrow, keyring, stopping });
+        let surroundings = Arc::new(Surroundings::new(clock, store, escrow, keyring));
         let (commands, receiver) = mpsc::unbounded_channel();
         let (news, _) = broadcast::channel(NEWS_KEPT);
         let doors = Doors::new(commands.downgrade());

@@ -111,7 +111,7 @@ impl Broker {
         let issued_to = settings.issued_to(&surroundings.keyring).to_hex();
         // Another client's tokens, or another server's, are not this credential's.
         let record = if record.issued_to == issued_to { record } else { Record::default() };
-        let epoch = surroundings.store.origin().await?.epoch;
+        let epoch = surroundings.epoch().await?;
         Ok(Custody { surroundings, settings, key, holder, fence, generation, epoch, record })
     }
 }

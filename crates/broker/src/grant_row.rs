@@ -63,7 +63,7 @@ impl GrantRow {
         settings: &Credential,
         key: &Key,
     ) -> Result<Self, StoreError> {
-        let epoch = surroundings.store.origin().await?.epoch;
+        let epoch = surroundings.epoch().await?;
         let (generation, found) = match surroundings.record(key).await? {
             Some(found) => found,
             None => (0, Record { epoch, ..Record::default() }),
@@ -159,13 +159,19 @@ impl GrantRow {
                 record.intent = Some(Intent { presented, at: stamp(clock.now()) });
             }
             Change::Unsent => record.intent = None,
-            Change::Accept { generation, source: _ } => {
+            Change::Accept { generation, source: _, doubt_since } => {
                 let Some(Read { reading, sent_at, attempt, .. }) = read else { return };
                 let Ok(response) = &reading.outcome else { return };
                 let digest = |secret: &Secret| surroundings.access_digest(secret);
                 record.secret = settings.secret_digest(&surroundings.keyring);
                 record.accept(response.clone(), *sent_at, digest, clock);
                 record.attempt = record.attempt.max(*attempt);
+                // It concerns the refresh token that came.
+                let held = record.refresh_token.as_ref().or(self.refresh_token.as_ref());
+                let presented = held.map(|token| surroundings.refresh_digest(token).to_hex());
+                record.doubt = doubt_since
+                    .zip(presented)
+                    .map(|(since, presented)| Doubt { since: stamp(since), presented });
                 self.generation = generation;
             }
             Change::Fail { generation, source: _, refused, doubt_since } => {

@@ -44,7 +44,7 @@ pub(crate) async fn restore(
     if let Some((Escrowed { generation, answer: Answer::Granted { .. }, .. }, read)) = kept
         && generation > row.generation
     {
-        let change = Change::Accept { generation, source: Source::Escrow };
+        let change = Change::Accept { generation, source: Source::Escrow, doubt_since: None };
         row.change(surroundings, settings, change, Some(&read), None);
     }
     let GrantRow { generation, record, .. } = row;

@@ -7,7 +7,7 @@ use bellwether_oauth::Secret;
 use bellwether_store::{
     Acquired, Clock, Digest, Escrow, HolderId, Key, Keyring, Store, StoreError,
 };
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::record::Record;
 
@@ -23,12 +23,30 @@ pub(crate) struct Surroundings {
     pub(crate) keyring: Keyring,
     /// True once the broker is to stop: nothing waits any longer than it must.
     pub(crate) stopping: watch::Sender<bool>,
+    epoch: OnceCell<u64>,
 }
 
 impl Surroundings {
     /// Takes the lease on a key, for something that sends no token request.
     pub(crate) async fn acquire(&self, key: &Key) -> Result<Acquired, StoreError> {
         self.store.acquire(key, HolderId::random()?, LEASE).await
+    }
+
+    /// Around these, while nothing is to stop.
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn Store>,
+        escrow: Arc<dyn Escrow>,
+        keyring: Keyring,
+    ) -> Self {
+        let stopping = watch::Sender::new(false);
+        Self { clock, store, escrow, keyring, stopping, epoch: OnceCell::new() }
+    }
+
+    /// The store's epoch: one and the same for as long as it is open.
+    pub(crate) async fn epoch(&self) -> Result<u64, StoreError> {
+        let ask = async || Ok(self.store.origin().await?.epoch);
+        self.epoch.get_or_try_init(ask).await.copied()
     }
 
     /// What the row of a key says, and its generation.

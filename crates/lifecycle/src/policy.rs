@@ -69,9 +69,11 @@ pub enum Replay {
 impl Replay {
     /// Until when a request that may have been processed `since` then may be sent again although
     /// there is something to lose. A quarter of the server's window is left for the way there.
+    /// [`Timestamp::ZERO`] is before this boot, and nobody knows how long: a window may be over.
     pub fn safe_until(self, since: Timestamp) -> Timestamp {
         match self {
             Self::Free => Timestamp::NEVER,
+            Self::Within(_) if since == Timestamp::ZERO => Timestamp::ZERO,
             Self::Within(window) => since + (window - window / 4),
             Self::LastResort => Timestamp::ZERO,
         }

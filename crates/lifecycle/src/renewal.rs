@@ -73,10 +73,14 @@ pub struct Renewal {
     doing: Doing,
     recorded: Recorded,
     lease_until: Option<Timestamp>,
+    /// The row could not be read: it is not written either.
+    is_blind: bool,
     attempt: u64,
     sent_at: Option<Timestamp>,
     /// The answer is in the escrow.
     is_escrowed: bool,
+    /// Since when requests may have been sent that an older copy of the row does not tell of.
+    lost_since: Option<Timestamp>,
     /// A token that the row does not have yet.
     unsaved: Option<(Held, Source)>,
     is_published: bool,
@@ -91,9 +95,11 @@ impl Renewal {
             doing: Doing::Acquiring,
             recorded: Recorded::default(),
             lease_until: None,
+            is_blind: false,
             attempt: order.attempt,
             sent_at: None,
             is_escrowed: false,
+            lost_since: None,
             unsaved: None,
             is_published: false,
             pauses: 0,
@@ -138,6 +144,7 @@ impl Renewal {
             // most one request for each process.
             (Doing::Acquiring | Doing::Loading, Report::Broken(_)) if !self.order.spends => {
                 self.recorded = Recorded { grant: Grant::Usable, ..Recorded::default() };
+                self.is_blind = true;
                 self.send(now)
             }
             (Doing::Looking { retry_after }, Report::Loaded { recorded, .. }) => {
@@ -262,12 +269,11 @@ impl Renewal {
         if let Some(outcome) = self.adopt(now, &recorded, true) {
             return self.publish(outcome);
         }
-        // Nothing newer was ever obtained here, if the escrow's newest is the row's.
-        let is_newest = escrowed.is_some_and(|known| known.generation == recorded.generation);
-        let is_older =
-            recorded.is_restored && !is_newest || recorded.generation < self.order.generation;
-        if self.order.spends && is_older {
-            return self.doubt_the_store(now);
+        // An older copy of the row does not tell of requests after it: neither does the escrow, of
+        // those without an answer.
+        let is_older = recorded.is_restored || recorded.generation < self.order.generation;
+        if self.order.spends && is_older && self.known_doubt().is_none() {
+            return self.doubt_the_store();
         }
         if recorded.grant != Grant::Usable {
             let failure = Failure::new(Cause::Reauthorize);
@@ -294,15 +300,22 @@ impl Renewal {
             Answer::Granted { sent_at, lifetime } if generation > recorded.generation => {
                 self.attempt = self.attempt.max(attempt).max(recorded.attempt);
                 self.is_escrowed = true;
+                // Its own request's intent is the last that the row was told. If not, the row may
+                // be older, and does not tell of requests after that answer.
+                let is_next = generation == recorded.generation + 1 && attempt == recorded.attempt;
+                let is_as_left = is_next && recorded.intent.is_some() && !recorded.is_restored;
+                self.lost_since = Some(sent_at).filter(|_| !is_as_left);
                 Some(self.accept(Held { generation, sent_at, lifetime }, Source::Escrow))
             }
+            // A refresh token that came with a failure exists nowhere else.
             Answer::Failed { failure, refused, rotated }
-                if recorded.intent.is_some() && attempt == recorded.attempt =>
+                if recorded.intent.is_some() && attempt == recorded.attempt
+                    || rotated && generation > recorded.generation =>
             {
-                self.attempt = attempt;
+                self.attempt = attempt.max(recorded.attempt);
                 let in_doubt = recorded.intent.filter(|_| failure.cause == Cause::InDoubt);
                 let doubt_since = recorded.doubt_since.or(in_doubt);
-                let generation = recorded.generation + u64::from(rotated);
+                let generation = if rotated { generation } else { recorded.generation };
                 let (source, met) = (Source::Escrow, Meeting::Escrow);
                 let outcome = Outcome::Failed { failure, doubt_since, met };
                 self.doing = Doing::Failing { outcome };
@@ -329,9 +342,9 @@ impl Renewal {
         let recent = recorded.failure.and_then(|met| self.shared(now, met));
         let outcome = match (recent, doubt_since) {
             (Some(failure), _) => failed(failure, Meeting::Row),
-            // Time does not end a doubt.
-            (None, Some(_)) => failed(Failure::new(Cause::InDoubt), Meeting::Unheard),
-            (None, None) => None,
+            // Time does not end a doubt, but whoever has the lease may.
+            (None, Some(_)) if has_lease => failed(Failure::new(Cause::InDoubt), Meeting::Unheard),
+            (None, Some(_) | None) => None,
         };
         if outcome.is_some() {
             self.attempt = recorded.attempt;
@@ -391,17 +404,19 @@ impl Renewal {
 
     /// The store is an older copy of itself: its refresh token may be spent, and the one that came
     /// after it is not here.
-    fn doubt_the_store(&mut self, now: Timestamp) -> Step {
+    fn doubt_the_store(&mut self) -> Step {
         self.attempt = self.order.attempt.max(self.recorded.attempt) + 1;
-        let since = self.known_doubt().unwrap_or(now);
+        // It may have been spent as soon as it was there.
+        let since = self.recorded.held.map_or(Timestamp::ZERO, |held| held.sent_at);
         let outcome = Outcome::Failed {
             failure: Failure::new(Cause::InDoubt),
             doubt_since: Some(since),
             met: Meeting::Restored,
         };
         self.doing = Doing::Failing { outcome };
-        let generation = self.recorded.generation.max(self.order.generation);
-        Step::Save(Change::Doubt { generation, attempt: self.attempt, since })
+        // The generation stays: whoever has a later answer in an escrow is to see that it is later.
+        let (generation, attempt) = (self.recorded.generation, self.attempt);
+        Step::Save(Change::Doubt { generation, attempt, since })
     }
 
     fn send(&mut self, now: Timestamp) -> Step {
@@ -444,9 +459,13 @@ impl Renewal {
     }
 
     fn accept(&mut self, held: Held, source: Source) -> Step {
+        if self.is_blind {
+            return self.publish(Outcome::Granted { held, source });
+        }
         self.unsaved = Some((held, source));
         self.doing = Doing::Accepting { held, source };
-        Step::Save(Change::Accept { generation: held.generation, source })
+        let (generation, doubt_since) = (held.generation, self.lost_since);
+        Step::Save(Change::Accept { generation, source, doubt_since })
     }
 
     /// The store does not take the answer. It may go to callers as soon as it cannot be lost.
@@ -463,6 +482,9 @@ impl Renewal {
         let own = self.sent_at.filter(|_| failure.cause == Cause::InDoubt && self.order.spends);
         let doubt_since = self.known_doubt().or(own);
         let outcome = Outcome::Failed { failure, doubt_since, met: Meeting::Here };
+        if self.is_blind {
+            return self.publish(outcome);
+        }
         self.doing = Doing::Failing { outcome };
         Step::Save(Change::Fail {
             generation: self.recorded.generation + u64::from(rotated),

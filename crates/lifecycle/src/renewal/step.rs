@@ -55,6 +55,8 @@ pub enum Change {
         generation: u64,
         /// Where it comes from.
         source: Source,
+        /// Since when a request may have spent the new refresh token, if the row lost word of it.
+        doubt_since: Option<Timestamp>,
     },
     /// The failure in hand.
     Fail {
@@ -69,7 +71,7 @@ pub enum Change {
     },
     /// The store may have lost what came after this row.
     Doubt {
-        /// The row's generation from now on: that which was lost.
+        /// The row's generation, as it is.
         generation: u64,
         /// The number under which others hear of it.
         attempt: u64,
