@@ -138,6 +138,11 @@ const BAD: &[Row] = &[
     ("a name that climbs",              r#"name = "local""#, r#"name = "..""#, 26, "authorization_server[1].name", "URL's path"),
     ("a name that is taken",            r#"name = "local""#, r#"name = "genesys-apac""#, 26, "authorization_server[1].name", "is taken in line 19"),
     ("single brackets",                 "[[caller]]", "[caller]", 54, "caller", "write [[caller]], double brackets"),
+    ("a login in the clear",            r#"verify = "/me""#, r#"authorization_endpoint = "http://login.example.com/authorize""#, 31, "authorization_server[1].authorization_endpoint", "sends secrets in the clear"),
+    ("a device endpoint with a query",  r#"verify = "/me""#, r#"device_authorization_endpoint = "https://login.example.com/device?a=s3cr3t""#, 31, "authorization_server[1].device_authorization_endpoint", "must not have a query"),
+    ("a revocation in the clear",       r#"verify = "/me""#, r#"revocation_endpoint = "http://10.0.0.1/revoke""#, 31, "authorization_server[1].revocation_endpoint", "sends secrets in the clear"),
+    ("an issuer that is no URL",        r#"verify = "/me""#, r#"issuer = "login.example.com""#, 31, "authorization_server[1].issuer", "must be a whole URL"),
+    ("an issuer with a fragment",       r#"verify = "/me""#, r#"issuer = "https://login.example.com/#s3cr3t""#, 31, "authorization_server[1].issuer", "must not have a fragment"),
     // [[credential]]
     ("a reference to nowhere",          r#"authorization_server = "local""#, r#"authorization_server = "loca""#, 45, "credential[1].authorization_server", r#"did you mean "local"?"#),
     ("an unknown grant",                r#""client_credentials""#, r#""client_credential""#, 37, "credential[0].grant", r#"did you mean "client_credentials"?"#),
@@ -174,6 +179,10 @@ const BAD: &[Row] = &[
     ("a pool of refresh tokens",        r#"scope = ["read", "write"]"#, "pool = 2", 50, "credential[1].pool", "must be 1"),
     ("a budget without requests",       r#""300/60s""#, r#""0/60s""#, 41, "credential[0].api_budget", "is no budget"),
     ("a refresh token to no use",       "pool = 4", r#"refresh_token = { file = "first.token" }"#, 40, "credential[0].refresh_token", r#"belongs to grant = "refresh_token""#),
+    ("a redirect port to no use",       "pool = 4", "redirect_port = 8400", 40, "credential[0].redirect_port", "is for logins"),
+    ("a login's parameters to no use",  "pool = 4", r#"authorization_parameters = { prompt = "consent" }"#, 40, "credential[0].authorization_parameters", "is for logins"),
+    ("a redirect port that is none",    r#"refresh_token = { file = "first.token" }"#, "redirect_port = 0", 52, "credential[1].redirect_port", "must be a port"),
+    ("a login that speaks for itself",  r#"refresh_token = { file = "first.token" }"#, r#"authorization_parameters = { state = "s3cr3t" }"#, 52, "credential[1].authorization_parameters", "may not set state"),
     ("a refresh token in the file",     r#"{ file = "first.token" }"#, r#""s3cr3t""#, 52, "credential[1].refresh_token", "secrets are not written here"),
     ("a credential's name is taken",    r#"name = "sync""#, r#"name = "polling""#, 44, "credential[1].name", "is taken in line 35"),
     // [[caller]]

@@ -19,6 +19,13 @@ pub enum Endpoint {
     Revocation,
     /// The introspection endpoint, `/introspect` (RFC 7662).
     Introspection,
+    /// The authorization endpoint, `/oauth/authorize` (RFC 6749 §3.1).
+    Authorization,
+    /// The device authorization endpoint, `/oauth/device_authorization` (RFC 8628), and the page
+    /// where the user decides, `/oauth/device`.
+    DeviceAuthorization,
+    /// `/.well-known/oauth-authorization-server` (RFC 8414).
+    Metadata,
     /// The resource server, `/api/…`.
     Api,
     /// Any other path.
@@ -31,6 +38,9 @@ impl Endpoint {
             "/oauth/token" => Self::Token,
             "/oauth/revoke" => Self::Revocation,
             "/introspect" | "/oauth/introspect" => Self::Introspection,
+            "/oauth/authorize" => Self::Authorization,
+            "/oauth/device_authorization" | "/oauth/device" => Self::DeviceAuthorization,
+            "/.well-known/oauth-authorization-server" => Self::Metadata,
             _ if path.starts_with("/api/") => Self::Api,
             _ => Self::Elsewhere,
         }
@@ -45,6 +55,10 @@ pub enum Grant {
     ClientCredentials,
     /// RFC 6749 §6.
     RefreshToken,
+    /// RFC 6749 §4.1.
+    AuthorizationCode,
+    /// RFC 8628.
+    DeviceCode,
 }
 
 /// What the organisation thought of a request.
@@ -71,6 +85,12 @@ pub enum Verdict {
     Revoking,
     /// Told about a token.
     Introspected,
+    /// The user consented, or a device may ask whether the user does.
+    Authorized,
+    /// The user has not decided yet.
+    Undecided,
+    /// Told about itself.
+    Described,
     /// The API took the token.
     Accepted,
     /// The token's lifetime is over.
@@ -226,6 +246,9 @@ impl Ledger {
             | Verdict::UnsupportedGrant
             | Verdict::Revoking
             | Verdict::Introspected
+            | Verdict::Authorized
+            | Verdict::Undecided
+            | Verdict::Described
             | Verdict::Revoked
             | Verdict::NotYetKnown
             | Verdict::Unknown

@@ -20,6 +20,7 @@
 
 mod access_token;
 mod api_limit;
+mod authorization;
 mod chance;
 mod client;
 mod fault;

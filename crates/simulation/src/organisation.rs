@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bellwether_lifecycle::{Timestamp, UnixTime};
 
 use crate::access_token::AccessTokens;
+use crate::authorization::Authorizations;
 use crate::chance::Chance;
 use crate::client::{AuthenticationError, ClientNumber, Clients};
 use crate::fault::{Effect, Fault, Faults, Hit};
@@ -24,6 +25,7 @@ pub struct Organisation {
     pub(crate) logins: Vec<Logins>,
     pub(crate) access_tokens: AccessTokens,
     pub(crate) refresh_tokens: RefreshTokens,
+    pub(crate) authorizations: Authorizations,
     pub(crate) chance: Chance,
     pub(crate) text: TokenText,
     ledger: Ledger,
@@ -114,6 +116,7 @@ impl Organisation {
             ledger: Ledger::keeping(profile.ledger_entries),
             logins: Vec::new(),
             access_tokens: AccessTokens::default(),
+            authorizations: Authorizations::default(),
             chance: Chance::new(seed),
             text: TokenText::new(seed),
             faults: Faults::default(),
@@ -131,6 +134,9 @@ impl Organisation {
             Endpoint::Token
             | Endpoint::Revocation
             | Endpoint::Introspection
+            | Endpoint::Authorization
+            | Endpoint::DeviceAuthorization
+            | Endpoint::Metadata
             | Endpoint::Elsewhere => self.profile.token_latency,
         };
         let latency = latency.draw(&mut self.chance);
@@ -284,6 +290,12 @@ impl Organisation {
             Endpoint::Token => self.token(now, wall, request),
             Endpoint::Revocation => self.revocation(now, request),
             Endpoint::Introspection => self.introspection(now, request),
+            Endpoint::Authorization => self.authorize(now, request),
+            Endpoint::DeviceAuthorization if request.path_only() == "/oauth/device" => {
+                self.decide_device(request)
+            }
+            Endpoint::DeviceAuthorization => self.authorize_device(now, request),
+            Endpoint::Metadata => Self::metadata(request),
             Endpoint::Api => self.api(now, wall, request),
             Endpoint::Elsewhere => {
                 let body = br#"{"message":"not found","code":"not.found","status":404}"#;

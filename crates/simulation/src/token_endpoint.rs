@@ -23,15 +23,17 @@ pub(crate) fn grant(grant_type: &str) -> Option<Grant> {
     match grant_type {
         "client_credentials" => Some(Grant::ClientCredentials),
         "refresh_token" => Some(Grant::RefreshToken),
+        "authorization_code" => Some(Grant::AuthorizationCode),
+        "urn:ietf:params:oauth:grant-type:device_code" => Some(Grant::DeviceCode),
         _ => None,
     }
 }
 
 /// What a successful response carries.
-struct Issue {
-    access: u64,
-    refresh: Option<u64>,
-    verdict: Verdict,
+pub(crate) struct Issue {
+    pub(crate) access: u64,
+    pub(crate) refresh: Option<u64>,
+    pub(crate) verdict: Verdict,
 }
 
 impl Organisation {
@@ -57,6 +59,8 @@ impl Organisation {
                 let issued = self.throttle(now, wall, client).and_then(|()| match grant {
                     Some(Grant::ClientCredentials) => Ok(self.client_credentials(now, client)),
                     Some(Grant::RefreshToken) => self.refresh(now, client, shown),
+                    Some(Grant::AuthorizationCode) => self.redeem_code(now, client, &fields),
+                    Some(Grant::DeviceCode) => self.redeem_device_code(now, client, &fields),
                     None if grant_type.is_empty() => Err(malformed("grant_type is missing")),
                     None => Err(unsupported_grant()),
                 });
@@ -102,6 +106,13 @@ impl Organisation {
         let lineage = refresh.map(|family| Lineage { presented: None, family });
         let access = self.issue_access(now, client, lineage);
         Issue { access, refresh, verdict: Verdict::Issued }
+    }
+
+    /// The first tokens of a family.
+    pub(crate) fn first_pair(&mut self, now: Timestamp, client: ClientNumber) -> Issue {
+        let family = self.issue_refresh(now, client, None);
+        let access = self.issue_access(now, client, Some(Lineage { presented: None, family }));
+        Issue { access, refresh: Some(family), verdict: Verdict::Issued }
     }
 
     fn refresh(

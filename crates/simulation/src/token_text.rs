@@ -11,11 +11,13 @@ use crate::chance::mix;
 /// How every simulated token begins: whoever searches logs and files for a leak finds it.
 pub const TOKEN_MARK: &str = "simulated-secret-";
 
-/// Which of the two tokens a text is.
+/// Which of the tokens and codes a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Access,
     Refresh,
+    Code,
+    Device,
 }
 
 /// Writes and reads the texts of one organisation.
@@ -50,6 +52,8 @@ impl TokenText {
         match kind {
             Kind::Access => mix(self.seed),
             Kind::Refresh => mix(!self.seed),
+            Kind::Code => mix(self.seed ^ 0x636f_6465),
+            Kind::Device => mix(self.seed ^ 0x6465_7669_6365),
         }
     }
 

@@ -102,14 +102,16 @@ impl Logout {
             forgotten,
             why,
         };
-        let revoked = match (custody.refresh_token().cloned(), &endpoint) {
-            (None, _) => Ok(()),
+        let token = custody.refresh_token().cloned();
+        let revoked = match (&token, &endpoint) {
+            (None, _) => Err("no refresh token is held".to_owned()),
             (Some(_), Err(why)) => Err(why.clone()),
             (Some(token), Ok(endpoint)) => {
-                revoke(&held.settings, endpoint, &token, TokenTypeHint::RefreshToken, clock).await
+                revoke(&held.settings, endpoint, token, TokenTypeHint::RefreshToken, clock).await
             }
         };
         if let Err(why) = &revoked
+            && token.is_some()
             && !self.forget
         {
             let released = custody.release().await;
@@ -144,7 +146,7 @@ impl Logout {
             (_, true) if self.json => Ok(()),
             (true, true) => print_result(&format!("{name}: revoked and forgotten")),
             (false, true) => {
-                eprintln!("{name}: the refresh token was not revoked and stays good: {why}");
+                eprintln!("{name}: nothing was revoked: {why}");
                 print_result(&format!("{name}: forgotten"))
             }
         }

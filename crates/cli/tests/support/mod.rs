@@ -1,5 +1,7 @@
 //! The real binary beside a lab, in a directory of its own.
 
+#![allow(dead_code, reason = "each test binary tells with its own part of it")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
