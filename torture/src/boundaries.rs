@@ -98,11 +98,11 @@ impl Walk {
                     calls.iter().rposition(|call| call.name == "recvfrom" && call.is_on_socket());
                 let kept = |call: &Call| call.name.ends_with("sync") && call.on.contains(ESCROW);
                 let durable = answered.is_some_and(|answered| calls[answered..].iter().any(kept));
-                Harm { since, at, showed: durable || shows(ended) }
+                Harm { since, at, showed: durable || shows(ended), alone: true }
             }
             Fault::Eio | Fault::Enospc => {
                 let at = traced.ended;
-                Harm { since, at, showed: !traced.calls[number].is_on_socket() }
+                Harm { since, at, showed: !traced.calls[number].is_on_socket(), alone: true }
             }
         }
     }
@@ -124,7 +124,7 @@ impl Walk {
             requests: stage.requests_since(since),
             harms: Vec::new(),
         };
-        match evidence.phase(&Harm { since, at, showed: false }) {
+        match evidence.phase(&Harm { since, at, showed: false, alone: true }) {
             Phase::Before => outcome.tally.before += 1,
             Phase::During => outcome.tally.during += 1,
             Phase::After(_) => outcome.tally.after += 1,

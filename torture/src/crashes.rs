@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use bellwether_lifecycle::Timestamp;
-use bellwether_simulation::{Chance, Effect};
+use bellwether_simulation::{Chance, Effect, Entry};
+use rustix::process::Signal;
 
 use crate::class::Class;
 use crate::evidence::{Evidence, Harm, Phase};
@@ -67,6 +68,16 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Adds what the processes said last, and keeps the stage.
     pub(crate) fn explain(&mut self, stage: Stage<'_>) {
+        let requests = stage.requests_since(Timestamp::ZERO);
+        let began = requests.first().map(|request| request.at).unwrap_or_default();
+        let line = |request: &Entry| {
+            let (at, verdict) = (request.at.since(began).as_millis(), request.verdict);
+            let number = |serial: Option<u64>| serial.map_or("–".to_owned(), |n| n.to_string());
+            let (shown, got) = (number(request.shown), number(request.refresh));
+            format!("{at} ms {shown}→{got} {verdict:?}")
+        };
+        let lines: Vec<String> = requests.iter().map(line).collect();
+        self.complaints.push(format!("  ledger: {}", lines.join(", ")));
         let said = stage.said();
         let last: Vec<&str> = said.lines().rev().take(3).collect();
         self.complaints.extend(last.iter().rev().map(|line| format!("  said: {line}")));
@@ -192,7 +203,7 @@ impl Point {
             let second = stage.start_token()?;
             let at = second.started + pace.share(self.seed % 1_000);
             if !second.wait_until(at) {
-                harms.push(kill(second, stage)?);
+                harms.push(kill(second, stage, true)?);
             }
         }
         let evidence = Evidence {
@@ -245,7 +256,7 @@ impl Point {
                 let Some(victim) = chosen else { return Ok(()) };
                 let from = victim.started;
                 if !self.wait_for_moment(stage, pace, known, from, &victim) {
-                    harms.push(kill(victim, stage)?);
+                    harms.push(kill(victim, stage, count == 1)?);
                 }
                 self.hear(stage, others, harms, complaints);
             }
@@ -257,7 +268,7 @@ impl Point {
                 let others: Result<Vec<Process>, String> =
                     (0..tokens).map(|_| stage.start_token()).collect();
                 if !self.wait_for_moment(stage, pace, known, from, &broker.process) {
-                    harms.push(kill_broker(broker, stage)?);
+                    harms.push(kill_broker(broker, stage, tokens == 0)?);
                 }
                 self.hear(stage, others?, harms, complaints);
             }
@@ -266,7 +277,7 @@ impl Point {
                 let broker = stage.start_serve()?;
                 let from = broker.process.started;
                 if !self.wait_for_moment(stage, pace, known, from, &broker.process) {
-                    harms.push(kill_broker(broker, stage)?);
+                    harms.push(kill_broker(broker, stage, true)?);
                 }
             }
         }
@@ -341,14 +352,17 @@ impl Point {
     }
 }
 
-fn kill(victim: Process, stage: &Stage<'_>) -> Result<Harm, String> {
-    let (since, at) = (victim.started, stage.workshop.time.now());
+fn kill(victim: Process, stage: &Stage<'_>, alone: bool) -> Result<Harm, String> {
+    let since = victim.started;
     let ended = victim.kill()?;
-    Ok(Harm { since, at, showed: !ended.printed.is_empty() })
+    let (at, showed) = (stage.workshop.time.now(), !ended.printed.is_empty());
+    Ok(Harm { since, at, showed, alone })
 }
 
-fn kill_broker(victim: Broker, stage: &Stage<'_>) -> Result<Harm, String> {
-    let (since, at) = (victim.process.started, stage.workshop.time.now());
+fn kill_broker(victim: Broker, stage: &Stage<'_>, alone: bool) -> Result<Harm, String> {
+    let since = victim.process.started;
+    victim.process.signal(Signal::KILL);
+    let at = stage.workshop.time.now();
     victim.kill()?;
-    Ok(Harm { since, at, showed: false })
+    Ok(Harm { since, at, showed: false, alone })
 }

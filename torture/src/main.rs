@@ -13,7 +13,9 @@
 mod boundaries;
 mod cancels;
 mod class;
+mod clocks;
 mod crashes;
+mod crowd;
 mod evidence;
 mod http;
 mod lanes;
@@ -28,6 +30,7 @@ mod stage;
 mod tally;
 mod time;
 mod tracer;
+mod worker;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,9 +46,24 @@ fn main() -> ExitCode {
     if is_alias {
         return bellwether_cli::run();
     }
-    if std::env::args_os().nth(1).is_some_and(|first| first == boundaries::OFFER) {
-        eprintln!("{}", boundaries::offer(std::env::args_os().skip(2)));
+    let mut arguments = std::env::args_os().skip(1);
+    let first = arguments.next();
+    if first.as_deref().is_some_and(|first| first == boundaries::OFFER) {
+        eprintln!("{}", boundaries::offer(arguments));
         return ExitCode::FAILURE;
+    }
+    if let (true, Some(directory), Some(url)) = (
+        first.is_some_and(|first| first == worker::WORK),
+        arguments.next(),
+        arguments.next().and_then(|url| url.into_string().ok()),
+    ) {
+        return match worker::work(Path::new(&directory), &url) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        };
     }
     run::CommandLine::parse().run()
 }

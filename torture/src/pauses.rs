@@ -17,6 +17,9 @@ use crate::process::Process;
 use crate::settle::{Disturbed, Way};
 use crate::stage::{Rules, Stage, Workshop};
 
+/// Pauses that begin with the answer under way reach so far beyond it.
+const AFTER_ANSWER: Duration = Duration::from_millis(8);
+
 /// One pause, as its seed draws it.
 #[derive(Clone, Debug)]
 pub(crate) struct Pause {
@@ -25,6 +28,8 @@ pub(crate) struct Pause {
     latency: Duration,
     /// When it falls, in thousandths of what a renewal takes.
     share: u64,
+    /// Instead, so long after the request arrived.
+    flight: Option<Duration>,
     length: Duration,
     /// How many others want a token meanwhile, in thousandths of its length apart.
     others: u64,
@@ -44,7 +49,11 @@ impl Pause {
         } else {
             margin.mul_f64(0.75 * part)
         };
-        Self { class, seed, latency, share, length, others: 1 + chance.below(2), longer }
+        let others = 1 + chance.below(2);
+        let within = (latency + AFTER_ANSWER).as_micros();
+        let within = chance.below(u64::try_from(within).unwrap_or(u64::MAX));
+        let flight = (chance.below(3) == 0).then(|| Duration::from_micros(within));
+        Self { class, seed, latency, share, flight, length, others, longer }
     }
 
     /// Plays it.
@@ -69,9 +78,17 @@ impl Pause {
         }
         pace.note(first.took.saturating_sub(self.latency));
         let since = time.now();
+        let known = stage.request_count();
         let holder = stage.start_token()?;
         let whole = pace.whole() + self.latency;
-        let at = holder.started + whole.mul_f64(self.share as f64 / 1_000.0);
+        let at = match self.flight {
+            Some(flight) => {
+                let latest = holder.started + Duration::from_secs(3);
+                let may_come = || time.now() < latest && !holder.wait_until(time.now());
+                stage.wait_for_request(known, may_come).unwrap_or(latest) + flight
+            }
+            None => holder.started + whole.mul_f64(self.share as f64 / 1_000.0),
+        };
         if holder.wait_until(at) {
             outcome.tally.missed += 1;
         }
@@ -88,7 +105,7 @@ impl Pause {
         let began = holder.started;
         others.insert(0, holder);
         let ends: Vec<_> = others.into_iter().map(Process::end).collect();
-        let harm = Harm { since: began, at: time.now(), showed: false };
+        let harm = Harm { since: began, at: time.now(), showed: false, alone: false };
         if self.longer {
             harms.push(harm);
         }

@@ -11,7 +11,9 @@ use serde_json::json;
 use crate::boundaries::Walk;
 use crate::cancels::Cancel;
 use crate::class::{Class, Classes};
+use crate::clocks::Jump;
 use crate::crashes::{Outcome, Point};
+use crate::crowd::Crowd;
 use crate::lanes;
 use crate::pace::Pace;
 use crate::pauses::Pause;
@@ -59,6 +61,8 @@ enum Command {
     Boundaries(Boundaries),
     Pauses(Pauses),
     Cancels(Cancels),
+    Clocks(Clocks),
+    Crowd(CrowdArguments),
 }
 
 /// Points that a seed draws.
@@ -123,12 +127,35 @@ struct Cancels {
     draw: Draw,
 }
 
+/// Processes whose clock is far ahead, as after a suspend (needs the right to make time namespaces)
+#[derive(Debug, Args)]
+struct Clocks {
+    #[command(flatten)]
+    draw: Draw,
+}
+
+/// Many processes on one store, all in want of a newer token at the same time
+#[derive(Debug, Args)]
+struct CrowdArguments {
+    /// Processes, each with the library
+    #[arg(long, default_value_t = 64)]
+    processes: usize,
+    /// Renewals, about one a second
+    #[arg(long, default_value_t = 200)]
+    rounds: u64,
+}
+
 impl CommandLine {
     pub(crate) fn run(self) -> ExitCode {
         let outcome = self.shared.workshop().and_then(|workshop| match &self.command {
             Command::Crashes(crashes) => Ok(crashes.run(&workshop, &self.shared)),
             Command::Boundaries(boundaries) => boundaries.run(&workshop, &self.shared),
             Command::Pauses(pauses) => Ok(pauses.run(&workshop, &self.shared)),
+            Command::Clocks(clocks) => Ok(clocks.run(&workshop, &self.shared)),
+            Command::Crowd(CrowdArguments { processes, rounds }) => {
+                let crowd = Crowd { processes: *processes, rounds: *rounds };
+                crowd.run(&workshop, self.shared.json)
+            }
             Command::Cancels(cancels) => Ok(cancels.run(&workshop, &self.shared)),
         });
         match outcome {
@@ -250,6 +277,18 @@ impl Cancels {
         let named = ("cancelled waits", "cancels", false);
         self.draw.run((workshop, shared), named, |point, class| {
             Cancel::draw(point, class).play(workshop)
+        })
+    }
+}
+
+impl Clocks {
+    fn run(&self, workshop: &Workshop, shared: &Shared) -> bool {
+        if !Jump::is_possible() {
+            eprintln!("skipped: this user cannot make time namespaces (unshare -T)");
+            return true;
+        }
+        self.draw.run((workshop, shared), ("jumps in time", "clocks", false), |point, class| {
+            Jump::draw(point, class).play(workshop)
         })
     }
 }

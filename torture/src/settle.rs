@@ -9,8 +9,12 @@ use crate::evidence::{Evidence, Harm};
 use crate::stage::{Broker, Stage, View, gave};
 use crate::tally::Tally;
 
+/// Every secret of a stage begins like this.
+const SECRET_MARK: &str = "simulated-secret-";
 /// A broker reaches the family's true state within this.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+/// A broker that is asked to renew and has nothing in its way does so within this.
+const RENEWED_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How a point is brought to its end.
@@ -98,6 +102,10 @@ impl Disturbed<'_> {
                 self.complaints.push(why);
             }
         }
+        if self.stage.said().contains(SECRET_MARK) {
+            tally.stuck += 1;
+            self.complaints.push("a secret was logged".to_owned());
+        }
         let wrong = evidence.count(tally);
         self.complaints.extend(wrong);
         self.complaints
@@ -162,7 +170,8 @@ impl Disturbed<'_> {
         let mut known_generation = truth.generation;
         broker.renew()?;
         let time = self.stage.workshop.time;
-        let until = time.now() + SETTLED_WITHIN;
+        let asked_at = time.now();
+        let until = asked_at + SETTLED_WITHIN;
         // Renewing takes the time that keeps two requests apart.
         loop {
             let view = broker.view()?;
@@ -182,10 +191,13 @@ impl Disturbed<'_> {
                 // Said late, but before the end.
                 *seen_in_doubt = true;
             }
-            if time.now() >= until {
-                let state = broker.view()?.state;
+            let settled = view.state != "in_doubt" && time.now() >= asked_at + RENEWED_WITHIN;
+            if settled || time.now() >= until {
                 broker.kill()?;
-                return Ok(Fate::Stuck(format!("asked to renew, it stays {state}")));
+                return Ok(Fate::Stuck(format!(
+                    "asked to renew, it stays {} in generation {}",
+                    view.state, view.generation
+                )));
             }
             time.sleep(LOOK_AGAIN);
         }
@@ -233,7 +245,9 @@ impl Disturbed<'_> {
         let (before, proof) = requests.split_at(known.min(requests.len()));
         let newest = before.iter().rev().find(|request| gave(request)).and_then(|one| one.refresh);
         let Some(first) = proof.first() else {
-            return Fate::Stuck("a renewal sent nothing".to_owned());
+            return Fate::Stuck(
+                "a token that had run out was given once more, and nothing was sent".to_owned(),
+            );
         };
         if self.stage.rules.class.rotates() && first.shown != newest {
             return Fate::Stuck(format!(

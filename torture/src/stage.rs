@@ -33,7 +33,8 @@ use crate::time::Time;
 
 /// The credential's name in every configuration.
 pub(crate) const NAME: &str = "held";
-const CLIENT: (&str, &str) = ("tortured", "simulated-secret-of-the-tortured-client");
+/// The client, and its secret that guards nothing.
+pub(crate) const CLIENT: (&str, &str) = ("tortured", "simulated-secret-of-the-tortured-client");
 const OPERATOR_KEY: &str = "simulated-secret-operator-key-0123456789";
 const CALLER_KEY: &str = "simulated-secret-caller-key-0123456789";
 
@@ -154,7 +155,7 @@ name = "caller"
 key = {{ file = "caller.key" }}
 credentials = ["{NAME}"]
 "#,
-            login = self.judge.url("/oauth/token"),
+            login = self.token_endpoint(),
             rotation = self.rules.class.settings(),
             further = self.workshop.server_settings,
             client = CLIENT.0,
@@ -166,6 +167,11 @@ credentials = ["{NAME}"]
         let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
         file.and_then(|mut file| file.write_all(secret.as_bytes()))
             .map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// Where token requests go.
+    pub(crate) fn token_endpoint(&self) -> String {
+        self.judge.url("/oauth/token")
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -205,6 +211,14 @@ credentials = ["{NAME}"]
         log.map_err(|error| format!("said.log: {error}"))
     }
 
+    /// Leaves a mark between what processes say.
+    pub(crate) fn note(&self, what: &str) {
+        if let Ok(mut log) = self.errors() {
+            // For whoever reads the log.
+            let _ = writeln!(log, "── {what}");
+        }
+    }
+
     /// What processes said so far, without the secrets that they must not say.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.path("said.log")).unwrap_or_default()
@@ -212,6 +226,7 @@ credentials = ["{NAME}"]
 
     /// Starts `bellwether token`.
     pub(crate) fn start_token(&self) -> Result<Process, String> {
+        self.note("token");
         let command = self.command(&["token", NAME])?;
         Process::start(command, self.errors()?, self.workshop.time)
     }
@@ -259,9 +274,8 @@ credentials = ["{NAME}"]
 
     /// The next token requests meet this.
     pub(crate) fn fault(&self, times: u32, effect: Effect) {
-        self.judge.with(|organisation, _| {
-            organisation.add_fault(Fault::next(times, Endpoint::Token, effect))
-        });
+        let fault = Fault::next(times, Endpoint::Token, effect);
+        self.judge.with(|organisation, _| organisation.add_fault(fault));
     }
 
     pub(crate) fn end_faults(&self) {
@@ -286,6 +300,7 @@ credentials = ["{NAME}"]
 
     /// Starts `bellwether serve`, and does not wait.
     pub(crate) fn start_serve(&self) -> Result<Broker, String> {
+        self.note("serve");
         let (reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
         let command = self.command(&["serve"])?;
         let process = Process::start(command, writer, self.workshop.time)?;

@@ -30,6 +30,8 @@ enum Command {
     Rust,
     /// Real clients against the real binary; installs them where they are missing
     Interop,
+    /// Real processes, killed and paused in the middle of renewals
+    Torture,
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::check(&root),
         Command::Rust => steps::rust(&root, &checks),
         Command::Interop => steps::interop(&root, &checks),
+        Command::Torture => steps::torture(&root, &checks),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

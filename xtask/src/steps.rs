@@ -14,6 +14,7 @@ pub(crate) fn all(root: &Path, checks: &Path) -> Result<(), String> {
     rust_steps(root, checks)?;
     cargo(root, checks, "build", &["build", "--package", "bellwether"])?;
     demo(root, checks)?;
+    torture_steps(root, checks)?;
     interop_steps(root, checks)?;
     leaks::check(checks)?;
     println!("\nAll checks passed. What they printed is in target/checks/.");
@@ -32,6 +33,14 @@ pub(crate) fn interop(root: &Path, checks: &Path) -> Result<(), String> {
     start(checks)?;
     cargo(root, checks, "build", &["build", "--package", "bellwether"])?;
     interop_steps(root, checks)?;
+    leaks::check(checks)
+}
+
+/// The harness of crashes alone.
+pub(crate) fn torture(root: &Path, checks: &Path) -> Result<(), String> {
+    start(checks)?;
+    cargo(root, checks, "build", &["build", "--package", "bellwether"])?;
+    torture_steps(root, checks)?;
     leaks::check(checks)
 }
 
@@ -58,6 +67,26 @@ fn demo(root: &Path, checks: &Path) -> Result<(), String> {
     let mut command = Command::new(root.join("target/debug/bellwether"));
     command.args(["demo", "--for", "30s"]);
     run("demo", checks, command.current_dir(root))
+}
+
+/// Real processes, killed and paused in the middle of renewals; with the seed that it prints, each
+/// run can be had again. About three minutes.
+fn torture_steps(root: &Path, checks: &Path) -> Result<(), String> {
+    cargo(root, checks, "torture-build", &["build", "--package", "bellwether-torture"])?;
+    let runs: [(&str, &[&str]); 5] = [
+        ("crashes", &["crashes", "--count", "600"]),
+        // One class of each way to go on after a doubt; the others differ at the server alone.
+        ("boundaries", &["boundaries", "--fault", "kill", "--class", "R1,R3,R4"]),
+        ("pauses", &["--request-timeout", "500", "pauses", "--count", "120"]),
+        ("cancels", &["cancels", "--count", "60"]),
+        ("crowd", &["crowd", "--processes", "64", "--rounds", "10"]),
+    ];
+    for (name, arguments) in runs {
+        let mut command = Command::new(root.join("target/debug/bellwether-torture"));
+        command.arg("--bellwether").arg(root.join("target/debug/bellwether")).args(arguments);
+        run(&format!("torture-{name}"), checks, command.current_dir(root))?;
+    }
+    Ok(())
 }
 
 fn interop_steps(root: &Path, checks: &Path) -> Result<(), String> {
