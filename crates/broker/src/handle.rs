@@ -63,6 +63,11 @@ impl Handle {
         self.shared.settings.load_full()
     }
 
+    /// Whether it is configured with exactly these settings: they have not been replaced.
+    pub fn is_configured_with(&self, settings: &Arc<Credential>) -> bool {
+        Arc::ptr_eq(&self.shared.settings.load(), settings)
+    }
+
     /// A held token that has not ended, if there is one: an atomic load and a clock read.
     ///
     /// Of a pool this is the first; requests that count against a limit take theirs from

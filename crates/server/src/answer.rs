@@ -47,13 +47,23 @@ where
 /// Bytes that the answer with a token usually has room in.
 const USUAL_JSON: usize = 512;
 
-/// JSON that nobody may store (RFC 6749 §5.1).
-pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+/// JSON as bytes.
+pub(crate) fn rendered(value: &impl Serialize) -> Bytes {
     let mut bytes = Vec::with_capacity(USUAL_JSON);
     if serde_json::to_writer(&mut bytes, value).is_err() {
         bytes.clear();
     }
-    let mut response = Response::new(full(bytes));
+    bytes.into()
+}
+
+/// JSON that nobody may store (RFC 6749 §5.1).
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    json_bytes(status, rendered(value))
+}
+
+/// The same, rendered before.
+pub(crate) fn json_bytes(status: StatusCode, json: Bytes) -> Answer {
+    let mut response = Response::new(full(json));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

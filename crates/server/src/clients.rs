@@ -47,9 +47,16 @@ pub(crate) struct Brought {
     identity: Digest,
     offered: OnceCell<Offered>,
     verified: AtomicBool,
+    /// It was forgotten, or another secret took its place.
+    gone: AtomicBool,
 }
 
 impl Brought {
+    /// Whether it is verified, and the client as it is known now.
+    pub(crate) fn stands(&self) -> bool {
+        self.verified.load(Ordering::Relaxed) && !self.gone.load(Ordering::Acquire)
+    }
+
     /// The credential, once it was added.
     pub(crate) fn offered(&self) -> Option<&Offered> {
         self.offered.get()
@@ -143,6 +150,7 @@ impl Clients {
                 && other.digest != brought.digest
                 && other.verified.load(Ordering::Relaxed);
             if goes {
+                other.gone.store(true, Ordering::Release);
                 outdated.push((*digest, other.offered().cloned()));
             }
             !goes
@@ -162,7 +170,12 @@ impl Clients {
     pub(crate) fn forget(&self, name: &str) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.by_digest.retain(|_, brought| {
-            brought.offered().is_none_or(|offered| offered.handle.settings().name() != name)
+            let named = |offered: &Offered| offered.handle.settings().name() == name;
+            let goes = brought.offered().is_some_and(named);
+            if goes {
+                brought.gone.store(true, Ordering::Release);
+            }
+            !goes
         });
     }
 
@@ -214,6 +227,7 @@ impl Clients {
             identity,
             offered: OnceCell::new(),
             verified: AtomicBool::new(verified),
+            gone: AtomicBool::new(false),
         });
         if !verified {
             entries.unverified.push(*digest.as_bytes());

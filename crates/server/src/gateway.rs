@@ -1,14 +1,21 @@
 //! The gateway listener: which path leads where.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::{Broker, Exchange, Handle};
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal};
@@ -16,6 +23,7 @@ use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
 use crate::host::Hosts;
 use crate::passes::Passes;
+use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{GatewaySettings, Vendor};
 use crate::token_request::MAX_FORM;
@@ -124,7 +132,7 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, memory: &Memory) -> Answer {
         if !self.hosts.allow(request.headers(), request.uri()) {
             return Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -135,7 +143,7 @@ impl Gateway {
         }
         let path = request.uri().path();
         if self.token_paths.iter().any(|token_path| token_path == path) {
-            return self.form(request, Endpoint::Token).await;
+            return self.form(request, Endpoint::Token(memory)).await;
         }
         if path == self.revoke_path || path == "/oauth/revoke" {
             return self.form(request, Endpoint::Revocation).await;
@@ -149,7 +157,7 @@ impl Gateway {
         self.resource(request).await
     }
 
-    async fn form(&self, request: Request<Incoming>, endpoint: Endpoint) -> Answer {
+    async fn form(&self, request: Request<Incoming>, endpoint: Endpoint<'_>) -> Answer {
         let (parts, body) = request.into_parts();
         let post_only = !matches!(endpoint, Endpoint::Credential(_));
         if post_only && parts.method != Method::POST {
@@ -163,11 +171,10 @@ impl Gateway {
             answer.headers_mut().insert(http::header::ALLOW, allowed);
             return answer;
         }
-        let collected = Limited::new(body, MAX_FORM).collect();
-        let body = match timeout(self.settings.body_timeout, collected).await {
-            Ok(Ok(body)) => body.to_bytes(),
+        let body = match at_once(pin!(whole(body)), self.settings.body_timeout).await {
+            Ok(Some(body)) => body,
             Err(_) => return Refusal::too_slow().into(),
-            Ok(Err(_)) => {
+            Ok(None) => {
                 return Refusal::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "invalid_request",
@@ -177,7 +184,10 @@ impl Gateway {
             }
         };
         match endpoint {
-            Endpoint::Token => self.token(&parts.uri, &parts.headers, &body).await,
+            Endpoint::Token(memory) => {
+                let asked = Asked { uri: &parts.uri, headers: &parts.headers, body: &body };
+                self.token(asked, memory).await
+            }
             Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body).await,
             Endpoint::Credential(rest) => {
                 self.credential(&parts.method, &rest, &parts.headers, &body).await
@@ -186,10 +196,37 @@ impl Gateway {
     }
 }
 
-enum Endpoint {
-    Token,
+enum Endpoint<'a> {
+    Token(&'a Memory),
     Revocation,
     Credential(String),
+}
+
+/// A form's body; `None` if it is too long or breaks off. Nearly always it came with the head.
+async fn whole(mut body: Incoming) -> Option<Bytes> {
+    let mut whole = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        if whole.len() + data.len() > MAX_FORM {
+            return None;
+        }
+        whole = if whole.is_empty() { data } else { [whole, data].concat().into() };
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Some(whole)
+}
+
+/// What is ready needs no timer.
+async fn at_once<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+    patience: Duration,
+) -> Result<T, Elapsed> {
+    match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => timeout(patience, future).await,
+    }
 }
 
 /// The one bearer token of a request (RFC 6750 §2.1).

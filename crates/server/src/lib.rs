@@ -18,10 +18,12 @@ mod host;
 mod listen;
 mod metrics;
 mod passes;
+mod remembered;
 mod replay;
 mod resource_server;
 mod rest;
 mod revocation;
+mod rounds;
 mod settings;
 mod token_endpoint;
 mod token_request;
@@ -44,6 +46,7 @@ pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vend
 
 use answer::Answer;
 use listen::Service;
+use remembered::Memory;
 
 /// Both listeners, running.
 #[derive(Debug)]
@@ -98,13 +101,13 @@ async fn forget_unused(gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
 }
 
 impl Service for Gateway {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        Self::answer(&self, request).await
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, memory: Arc<Memory>) -> Answer {
+        Self::answer(&self, request, &memory).await
     }
 }
 
 impl Service for Admin {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Memory>) -> Answer {
         Self::answer(self, request).await
     }
 }

@@ -11,13 +11,13 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
 
 use crate::answer::Answer;
+use crate::remembered::Memory;
+use crate::rounds::Rounds;
 
 /// Connections at once; the rest wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 8192;
@@ -29,22 +29,42 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// Answers requests of one listener.
 pub(crate) trait Service: Send + Sync + 'static {
-    /// Answers one request.
-    fn answer(self: Arc<Self>, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
+    /// Answers one request of a connection.
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        memory: Arc<Memory>,
+    ) -> impl Future<Output = Answer> + Send;
 }
 
 /// Serves until `stop` turns true, then lets connections finish for at most `drain`.
 pub(crate) async fn serve<S: Service>(
     listener: TcpListener,
     service: Arc<S>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
-    let graceful = GracefulShutdown::new();
+    let rounds = Rounds::new();
+    tokio::select! {
+        () = accept(listener, service, stop, &rounds) => {}
+        () = rounds.make() => {}
+    }
+    if !rounds.end(drain).await {
+        tracing::warn!("connections were still open after the time to drain");
+    }
+}
+
+/// Accepts connections until `stop` turns true.
+async fn accept<S: Service>(
+    listener: TcpListener,
+    service: Arc<S>,
+    mut stop: watch::Receiver<bool>,
+    rounds: &Rounds,
+) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut server = http1::Builder::new();
     server
-        .timer(TokioTimer::new())
+        .timer(rounds.clock())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
@@ -64,23 +84,19 @@ pub(crate) async fn serve<S: Service>(
         };
         // Small answers that somebody waits for gain nothing from waiting for more bytes.
         let _ = stream.set_nodelay(true);
-        let service = Arc::clone(&service);
+        let (service, memory) = (Arc::clone(&service), Arc::<Memory>::default());
         let answer = service_fn(move |request| {
-            let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request).await) }
+            let (service, memory) = (Arc::clone(&service), Arc::clone(&memory));
+            async move { Ok::<_, Infallible>(service.answer(request, memory).await) }
         });
         let connection = server.serve_connection(TokioIo::new(stream), answer);
-        let connection = graceful.watch(connection);
+        let connection = rounds.attend(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection broke off");
             }
             drop(permit);
         });
-    }
-    drop(listener);
-    if timeout(drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!("connections were still open after the time to drain");
     }
 }
 

@@ -6,16 +6,16 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::{Cause, Timestamp};
 use bellwether_broker::oauth::{Client, ClientAuthentication, Scope, Secret, TokenError};
 use bellwether_broker::{ExchangeError, NoToken, Presented, RenewalError, Token};
-use bytes::Bytes;
 use http::header::CACHE_CONTROL;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-use crate::answer::{Answer, Refusal, json};
+use crate::answer::{Answer, Refusal, json, json_bytes, rendered};
 use crate::callers::Offered;
 use crate::forward;
 use crate::gateway::Gateway;
 use crate::passes::LeadsTo;
+use crate::remembered::{Asked, Memory, Remembered, Verdict};
 use crate::settings::{HandOut, Vendor};
 use crate::token_request::CallersRequest;
 
@@ -31,16 +31,34 @@ struct TokenBody<'a> {
     scope: Option<&'a str>,
 }
 
+impl<'a> TokenBody<'a> {
+    /// For a shared credential: without its refresh token.
+    fn of(token: &'a Token, access_token: &'a Secret, expires_in: Option<u64>) -> Self {
+        Self {
+            access_token: access_token.expose(),
+            token_type: "Bearer",
+            expires_in,
+            refresh_token: None,
+            scope: token.scope().map(Scope::as_str),
+        }
+    }
+}
+
 impl Gateway {
     /// Answers a token request.
-    pub(crate) async fn token(&self, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Answer {
-        match self.grant(uri, headers, body).await {
+    pub(crate) async fn token(&self, asked: Asked<'_>, memory: &Memory) -> Answer {
+        let answer = match memory.take().filter(|known| known.is_again(&asked)) {
+            Some(known) => self.hand_out_again(known, memory).await,
+            None => self.grant(asked, memory).await,
+        };
+        match answer {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
     }
 
-    async fn grant(&self, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Answer, Refusal> {
+    async fn grant(&self, asked: Asked<'_>, memory: &Memory) -> Result<Answer, Refusal> {
+        let Asked { uri, headers, body } = asked;
         let request =
             CallersRequest::read(uri, headers, body).map_err(|refusal| self.as_vendor(refusal))?;
         self.refuse_null_credentials(&request)?;
@@ -53,6 +71,7 @@ impl Gateway {
                     let (brought, offered) = clients.credential(&request, &self.passes).await;
                     let answer = self.hand_out(&offered, renew).await?;
                     clients.verified(&brought, &self.passes);
+                    self.remember(&asked, offered, Verdict::Verified(brought), memory);
                     Ok(answer)
                 }
                 "refresh_token" if !request.has_assertion() => {
@@ -82,7 +101,9 @@ impl Gateway {
                         "this credential is configured with other parameters; leave them out",
                     ));
                 }
-                self.hand_out(offered, renew).await
+                let answer = self.hand_out(offered, renew).await?;
+                self.remember(&asked, offered.clone(), Verdict::Configured(settings), memory);
+                Ok(answer)
             }
             "refresh_token" => {
                 self.refresh(&request, &offered.vendor, settings.client().clone()).await
@@ -108,17 +129,34 @@ impl Gateway {
                 &local
             }
         };
-        let now = self.broker.clock().now();
-        Ok(json(
-            StatusCode::OK,
-            &TokenBody {
-                access_token: access_token.expose(),
-                token_type: "Bearer",
-                expires_in: expires_in(&token, now),
-                refresh_token: None,
-                scope: token.scope().map(Scope::as_str),
-            },
-        ))
+        let left = expires_in(&token, self.broker.clock().now());
+        Ok(json(StatusCode::OK, &TokenBody::of(&token, access_token, left)))
+    }
+
+    /// The next request that is the same need not be read. Local tokens are made each time.
+    fn remember(&self, asked: &Asked<'_>, offered: Offered, verdict: Verdict, memory: &Memory) {
+        if self.settings.hand_out == HandOut::Real
+            && let Some(remembered) = Remembered::new(asked, offered, verdict)
+        {
+            memory.keep(remembered);
+        }
+    }
+
+    /// As `hand_out`, for a request that is remembered.
+    async fn hand_out_again(
+        &self,
+        mut known: Box<Remembered>,
+        memory: &Memory,
+    ) -> Result<Answer, Refusal> {
+        let Offered { handle, vendor } = &known.offered;
+        let token = handle.hand_out().await.map_err(|none| no_token(&none, vendor))?;
+        self.passes.issue_held(&token, &known.offered);
+        let left = expires_in(&token, self.broker.clock().now());
+        let body = known
+            .answer
+            .body(&token, left, || rendered(&TokenBody::of(&token, token.access_token(), left)));
+        memory.keep(known);
+        Ok(json_bytes(StatusCode::OK, body))
     }
 
     /// A refresh token that a caller brought: one request upstream for all who present it.
