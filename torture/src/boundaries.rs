@@ -1,11 +1,13 @@
 //! Every system call boundary of one renewal: a kill before each call, or an error in its place.
 
 use std::os::unix::process::CommandExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellwether_lifecycle::Timestamp;
 use serde::Serialize;
 
+use crate::broker::{self, Broker, Voice};
 use crate::class::Class;
 use crate::crashes::Outcome;
 use crate::evidence::{Evidence, Harm, Phase};
@@ -25,6 +27,7 @@ const ESCROW: &str = "escrow";
 pub(crate) struct Walk {
     pub(crate) class: Class,
     pub(crate) fault: Fault,
+    pub(crate) who: Who,
 }
 
 /// A point of the walk, with the call that it fell on.
@@ -36,11 +39,27 @@ pub(crate) struct Step {
     pub(crate) lost: bool,
 }
 
+/// Whose renewal is walked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Who {
+    /// `bellwether token`, its whole life.
+    Token,
+    /// `bellwether serve`, from the moment when it is asked to renew.
+    Serve,
+}
+
 impl Walk {
     fn stage<'a>(&self, workshop: &'a Workshop) -> Result<Stage<'a>, String> {
         let latency = Duration::from_millis(1);
+        let expires_in = match self.who {
+            Who::Token => 0,
+            // In R1 a broker in doubt waits for the end of the token that it still holds.
+            Who::Serve if self.class.may_lose() => 3,
+            Who::Serve => 60,
+        };
         let stage =
-            Stage::new(workshop, Rules { class: self.class, expires_in: 0, latency, seed: 7 })?;
+            Stage::new(workshop, Rules { class: self.class, expires_in, latency, seed: 7 })?;
         let first = stage.token()?;
         match first.result() {
             Some(_) => Ok(stage),
@@ -52,9 +71,12 @@ impl Walk {
     pub(crate) fn count(&self, workshop: &Workshop) -> Result<Vec<Call>, String> {
         let stage = self.stage(workshop)?;
         let (traced, ended) = self.trace(&stage, None)?;
-        match ended.result() {
-            Some(_) => Ok(traced.calls),
-            None => Err(format!("a renewal that nothing befell failed: {}", stage.said())),
+        match self.who {
+            Who::Token if ended.result().is_some() => Ok(traced.calls),
+            Who::Serve if ended.status.success() => Ok(traced.calls),
+            Who::Token | Who::Serve => {
+                Err(format!("a renewal that nothing befell failed: {}", stage.said()))
+            }
         }
     }
 
@@ -74,7 +96,11 @@ impl Walk {
         self.phase(&stage, since, traced.struck, &mut outcome);
         let disturbed =
             Disturbed { stage: &stage, since, harms, complaints: Vec::new(), deaf: false };
-        outcome.complaints = disturbed.settle(Way::Token, &mut outcome.tally);
+        let way = match self.who {
+            Who::Token => Way::Token,
+            Who::Serve => Way::Serve,
+        };
+        outcome.complaints = disturbed.settle(way, &mut outcome.tally);
         let lost = outcome.tally.lost + outcome.tally.lost_wrongly > 0;
         if !outcome.complaints.is_empty() {
             outcome.explain(stage);
@@ -94,10 +120,11 @@ impl Walk {
         match self.fault {
             Fault::Kill => {
                 let calls = &traced.calls[..number];
-                let answered =
-                    calls.iter().rposition(|call| call.name == "recvfrom" && call.is_on_socket());
+                // The last connection that it opened is to the server: what is synced after that
+                // is the answer.
+                let asked = calls.iter().rposition(|call| call.name == "connect");
                 let kept = |call: &Call| call.name.ends_with("sync") && call.on.contains(ESCROW);
-                let durable = answered.is_some_and(|answered| calls[answered..].iter().any(kept));
+                let durable = asked.is_some_and(|asked| calls[asked..].iter().any(kept));
                 Harm { since, at, showed: durable || shows(ended), alone: true }
             }
             Fault::Eio | Fault::Enospc => {
@@ -131,9 +158,12 @@ impl Walk {
         }
     }
 
-    /// Runs `bellwether token` held at each of its calls.
+    /// Runs the command held at each of its calls.
     fn trace(&self, stage: &Stage<'_>, chosen: Option<usize>) -> Result<(Traced, Ended), String> {
-        let inner = stage.command(&["token", NAME])?;
+        let inner = match self.who {
+            Who::Token => stage.command(&["token", NAME])?,
+            Who::Serve => stage.command(&["serve"])?,
+        };
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = std::process::Command::new(own);
         command.arg(OFFER).arg(inner.get_program()).args(inner.get_args());
@@ -141,12 +171,28 @@ impl Walk {
         command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
         // So that the order of calls is nearly the same each time.
         command.env("TOKIO_WORKER_THREADS", "1");
-        let time = stage.workshop.time;
-        let process = Process::start(command, stage.errors()?, time)?;
         let directory = stage.path("");
         let directory = std::fs::canonicalize(directory).map_err(|error| error.to_string())?;
-        let scope = Scope { fault: self.fault, directory: &directory };
-        let traced = tracer::follow(process.pid(), &scope, chosen, time)?;
+        let armed = AtomicBool::new(self.who == Who::Token);
+        let scope = Scope { fault: self.fault, directory: &directory, armed: &armed };
+        let time = stage.workshop.time;
+        let (process, traced) = match self.who {
+            Who::Token => {
+                let process = Process::start(command, stage.errors()?, time)?;
+                let traced = tracer::follow(process.pid(), &scope, chosen, time)?;
+                (process, traced)
+            }
+            Who::Serve => {
+                let broker = stage.start_serve_as(command)?;
+                let Broker { process, mut voice, .. } = broker;
+                let traced = std::thread::scope(|scope_of_threads| {
+                    scope_of_threads.spawn(|| ask_to_renew(stage, &mut voice, &process, &armed));
+                    tracer::follow(process.pid(), &scope, chosen, time)
+                });
+                voice.drain();
+                (process, traced?)
+            }
+        };
         let printed = process.printed();
         let took = Duration::ZERO;
         let status = std::os::unix::process::ExitStatusExt::from_raw(
@@ -154,6 +200,30 @@ impl Walk {
         );
         Ok((traced, Ended { status, printed, took }))
     }
+}
+
+/// Has a traced broker renew once it is ready, and stop when that is done. One that was killed
+/// meanwhile ends all of this early.
+fn ask_to_renew(
+    stage: &Stage<'_>,
+    voice: &mut Voice,
+    process: &Process,
+    armed: &AtomicBool,
+) -> Option<()> {
+    const LONGEST: Duration = Duration::from_secs(8);
+    let admin = voice.wait_until_ready().ok()?.1;
+    let time = stage.workshop.time;
+    let before = broker::view(admin).ok()?.generation;
+    armed.store(true, Ordering::SeqCst);
+    broker::renew(admin).ok()?;
+    let until = time.now() + LONGEST;
+    let known = stage.request_count();
+    stage.wait_for_request(known, || time.now() < until && !process.wait_until(time.now()));
+    while time.now() < until && broker::view(admin).ok()?.generation <= before {
+        time.sleep(Duration::from_millis(20));
+    }
+    process.signal(rustix::process::Signal::TERM);
+    Some(())
 }
 
 fn shows(ended: &Ended) -> bool {

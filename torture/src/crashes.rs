@@ -10,13 +10,14 @@ use bellwether_lifecycle::Timestamp;
 use bellwether_simulation::{Chance, Effect, Entry};
 use rustix::process::Signal;
 
+use crate::broker::Broker;
 use crate::class::Class;
 use crate::evidence::{Evidence, Harm, Phase};
 use crate::pace::Pace;
 use crate::plant::Plant;
 use crate::process::{Ended, Process};
 use crate::settle::{Disturbed, Way};
-use crate::stage::{Broker, Rules, Stage, Workshop};
+use crate::stage::{Rules, Stage, Workshop};
 use crate::tally::Tally;
 
 /// One point, as its seed draws it.

@@ -11,6 +11,7 @@
 //! ```
 
 mod boundaries;
+mod broker;
 mod cancels;
 mod class;
 mod clocks;

@@ -8,7 +8,7 @@ use bellwether_simulation::Chance;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
-use crate::boundaries::Walk;
+use crate::boundaries::{Walk, Who};
 use crate::cancels::Cancel;
 use crate::class::{Class, Classes};
 use crate::clocks::Jump;
@@ -92,7 +92,7 @@ struct Crashes {
     plant: Option<Plant>,
 }
 
-/// A kill or an error at every system call boundary of one renewal by `bellwether token`
+/// A kill or an error at every system call boundary of one renewal
 ///
 /// All threads' calls count as one sequence: those on files, sockets and pipes, reads included; for
 /// errors those on files of ours and on sockets. Left out is what stays inside the process: memory,
@@ -102,6 +102,9 @@ struct Boundaries {
     /// What befalls the call
     #[arg(long, value_enum, default_value_t = Fault::Kill)]
     fault: Fault,
+    /// Whose renewal
+    #[arg(long, value_enum, default_value_t = Who::Token)]
+    who: Who,
     /// Classes of rotation: R0 to R5 or their names, with commas between them
     #[arg(long, default_value = "all")]
     class: Classes,
@@ -298,7 +301,7 @@ impl Boundaries {
         let fault = self.fault;
         let mut steps = Vec::new();
         for &class in &self.class.0 {
-            let walk = Walk { class, fault };
+            let walk = Walk { class, fault, who: self.who };
             let count = walk.count(workshop)?.len();
             let chosen: Vec<usize> = self.only.map_or_else(|| (0..count).collect(), |n| vec![n]);
             steps.extend(chosen.into_iter().map(|number| (walk, number)));
@@ -325,7 +328,10 @@ impl Boundaries {
             });
             score.take(walk.class, outcome, || {
                 let (again, class) = (shared.again(), walk.class.number());
-                format!("{again} boundaries --fault {name} --class {class} --only {boundary}")
+                let who = format!("{:?}", walk.who).to_lowercase();
+                format!(
+                    "{again} boundaries --who {who} --fault {name} --class {class} --only {boundary}"
+                )
             })
         });
         let took = workshop.time.now().since(started);

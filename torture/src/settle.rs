@@ -5,8 +5,9 @@ use std::time::Duration;
 use bellwether_lifecycle::Timestamp;
 use rustix::process::Signal;
 
+use crate::broker::{Broker, View};
 use crate::evidence::{Evidence, Harm};
-use crate::stage::{Broker, Stage, View, gave};
+use crate::stage::{Stage, gave};
 use crate::tally::Tally;
 
 /// Every secret of a stage begins like this.

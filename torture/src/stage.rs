@@ -5,8 +5,8 @@
 //! kill, and its ledger says what was on the wire.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::Write;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,14 +20,12 @@ use bellwether_simulation::{
     Client, Effect, Endpoint, Entry, ExpiresIn, Fault, Grant, Latency, Organisation, Outcome,
     Profile, Request, Reuse, Verdict,
 };
-use rustix::process::Signal;
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::broker::{Broker, Voice};
 use crate::class::Class;
-use crate::http;
 use crate::process::{Ended, Process};
 use crate::time::Time;
 
@@ -35,8 +33,8 @@ use crate::time::Time;
 pub(crate) const NAME: &str = "held";
 /// The client, and its secret that guards nothing.
 pub(crate) const CLIENT: (&str, &str) = ("tortured", "simulated-secret-of-the-tortured-client");
-const OPERATOR_KEY: &str = "simulated-secret-operator-key-0123456789";
-const CALLER_KEY: &str = "simulated-secret-caller-key-0123456789";
+pub(crate) const OPERATOR_KEY: &str = "simulated-secret-operator-key-0123456789";
+pub(crate) const CALLER_KEY: &str = "simulated-secret-caller-key-0123456789";
 
 /// What all points share.
 #[derive(Debug)]
@@ -300,13 +298,15 @@ credentials = ["{NAME}"]
 
     /// Starts `bellwether serve`, and does not wait.
     pub(crate) fn start_serve(&self) -> Result<Broker, String> {
+        self.start_serve_as(self.command(&["serve"])?)
+    }
+
+    /// The same, by a command that comes to it.
+    pub(crate) fn start_serve_as(&self, command: Command) -> Result<Broker, String> {
         self.note("serve");
         let (reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
-        let command = self.command(&["serve"])?;
         let process = Process::start(command, writer, self.workshop.time)?;
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let log = self.errors()?;
-        Ok(Broker { process, said: BufReader::new(reader), log, gateway: nowhere, admin: nowhere })
+        Ok(Broker::new(process, Voice::new(reader, self.errors()?)))
     }
 
     /// A copy of the store under another name.
@@ -336,96 +336,6 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// `bellwether serve`, running.
-#[derive(Debug)]
-pub(crate) struct Broker {
-    pub(crate) process: Process,
-    said: BufReader<std::io::PipeReader>,
-    log: File,
-    pub(crate) gateway: SocketAddr,
-    pub(crate) admin: SocketAddr,
-}
-
-/// What a running broker says of the credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct View {
-    pub(crate) state: String,
-    pub(crate) why: String,
-    pub(crate) generation: u64,
-    pub(crate) held: u64,
-}
-
-impl Broker {
-    /// Reads what it says until it is ready.
-    ///
-    /// # Errors
-    /// When it ends before.
-    pub(crate) fn wait_until_ready(&mut self) -> Result<(), String> {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let read = self.said.read_line(&mut line).map_err(|error| error.to_string())?;
-            if read == 0 {
-                return Err("serve ended before it was ready".to_owned());
-            }
-            let _ = self.log.write_all(line.as_bytes());
-            if let Some((gateway, admin)) = addresses(line.trim()) {
-                (self.gateway, self.admin) = (gateway, admin);
-                return Ok(());
-            }
-        }
-    }
-
-    /// The credential as `/v1/credentials` shows it.
-    pub(crate) fn view(&self) -> Result<View, String> {
-        let (_, answer) = http::ask(self.admin, "GET", "/v1/credentials", "", "")?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let one = &answer["credentials"][0];
-        Ok(View {
-            state: text(&one["state"]),
-            why: text(&one["why"]),
-            generation: one["generation"].as_u64().unwrap_or_default(),
-            held: one["held"].as_u64().unwrap_or_default(),
-        })
-    }
-
-    /// Asks it to renew now.
-    pub(crate) fn renew(&self) -> Result<(), String> {
-        let path = format!("/v1/credentials/{NAME}/renew");
-        match http::ask(self.admin, "POST", &path, OPERATOR_KEY, "{}")? {
-            (202, _) => Ok(()),
-            (status, answer) => Err(format!("renew: {status} {answer}")),
-        }
-    }
-
-    /// Begins to ask for the token as a caller.
-    pub(crate) fn begin_to_ask(&self) -> Result<std::net::TcpStream, String> {
-        let path = format!("/bellwether/v1/credentials/{NAME}/token");
-        http::send(self.gateway, "GET", &path, CALLER_KEY, "")
-    }
-
-    /// Kills it now; what it had said goes to the log.
-    pub(crate) fn kill(self) -> Result<Ended, String> {
-        self.process.signal(Signal::KILL);
-        self.end()
-    }
-
-    /// Waits for its end.
-    pub(crate) fn end(self) -> Result<Ended, String> {
-        let Self { process, mut said, mut log, .. } = self;
-        let ended = process.end();
-        // For whoever reads the log.
-        let _ = std::io::copy(&mut said, &mut log);
-        ended
-    }
-}
-
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let mut words = line.strip_prefix("ready ")?.split(' ');
-    let mut next = |name: &str| words.next()?.strip_prefix(name)?.parse().ok();
-    Some((next("gateway=http://")?, next("admin=http://")?))
 }
 
 /// Whether the judge gave a token in this answer.

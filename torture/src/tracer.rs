@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bellwether_lifecycle::Timestamp;
 use nix::errno::Errno;
@@ -147,6 +148,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) fault: Fault,
     /// Calls on files count if the files lie here.
     pub(crate) directory: &'a Path,
+    /// Calls count from when this is true.
+    pub(crate) armed: &'a AtomicBool,
 }
 
 impl Scope<'_> {
@@ -261,7 +264,7 @@ impl Tracer<'_> {
         if let Some(&(_, name, kind)) = known {
             let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10];
             let on = self.what_about(kind, arguments, registers.r8);
-            if self.scope.counts(kind, &on) {
+            if self.scope.armed.load(Ordering::SeqCst) && self.scope.counts(kind, &on) {
                 let number = self.traced.calls.len();
                 self.traced.calls.push(Call { name, on });
                 if self.chosen == Some(number) {
