@@ -34,34 +34,32 @@ impl Escrow {
         Self { records: vec![Vec::new(); keys] }
     }
 
-    /// Appends a record, and says which refresh tokens are no longer here.
-    pub(super) fn append(&mut self, key: usize, record: Record) -> Vec<u64> {
+    /// Appends a record.
+    pub(super) fn append(&mut self, key: usize, record: Record) {
         let records = &mut self.records[key];
         records.push(record);
         if records.len() <= MANY {
-            return Vec::new();
+            return;
         }
         let highest = records.iter().map(|record| record.generation).max();
         let old = records.len() - LEFT;
-        let mut gone = Vec::new();
         let mut position = 0;
         records.retain(|record| {
             position += 1;
-            let stays = position > old || Some(record.generation) == highest;
-            gone.extend(record.response.refresh().filter(|_| !stays));
-            stays
+            position > old || Some(record.generation) == highest
         });
-        gone
     }
 
     pub(super) fn records(&self, key: usize) -> &[Record] {
         &self.records[key]
     }
 
-    /// The best answer: of the highest generation a token before a failure, then the last.
+    /// The best answer: of the highest generation one with a token before one without, then the
+    /// last.
     pub(super) fn best(&self, key: usize) -> Option<&Record> {
         let rank = |record: &&Record| {
-            (record.generation, matches!(record.response, Response::Granted { .. }))
+            let is_granted = matches!(record.response, Response::Granted { .. });
+            (record.generation, is_granted || record.response.refresh().is_some())
         };
         self.records[key].iter().max_by_key(rank)
     }

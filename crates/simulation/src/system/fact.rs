@@ -121,6 +121,9 @@ pub(super) enum Fact {
     },
     /// A process has a new token for its callers.
     Published {
+        /// Generations are counted twice where a store fell back and machines do not know of each
+        /// other's.
+        is_forked: bool,
         place: Place,
         generation: u64,
         serial: u64,

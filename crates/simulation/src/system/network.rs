@@ -70,13 +70,12 @@ impl World {
             unreachable!("a request leaves its flight")
         };
         let (key, attempt, fence) = (flight.key, flight.renewal.attempt(), flight.fence);
-        let (order, has_room) = (flight.order, flight.has_room);
+        let (intended_at, has_room) = (flight.intended_at, flight.has_room);
         let row = self.store.row(key).unwrap_or_default();
         let lease = self.store.lease(key);
-        let knows = self.nodes[id.node].keepers[request.credential].generation;
-        let kept = self.escrows[machine].best(key).map_or(0, |record| record.generation);
         // A later holder may have taken over meanwhile: that is for the lease to prevent.
         let is_ours = lease.is_none() || lease.map(|lease| lease.fence) == fence;
+        let is_intent_lost = intended_at.is_some_and(|at| self.store.fell_at(key) >= at);
         let about_it = |mark: super::store::Mark| mark.presented == request.token;
         let doubt = row.doubt.filter(|mark| about_it(*mark));
         let seen = |mark: super::store::Mark| clocks.world(mark.at.resolve(clocks.reading(now)));
@@ -87,14 +86,13 @@ impl World {
             fence: fence.unwrap_or_default(),
             checked_at: request.checked_at,
             left_at: now,
-            has_intent: row.intent.is_some_and(about_it) && row.attempt == attempt && is_ours,
-            has_doubt: row.doubt.is_some_and(about_it),
+            has_intent: row.intent.is_some_and(about_it) && row.attempt == attempt && is_ours
+                || is_intent_lost,
+            has_doubt: row.doubt.is_some_and(about_it) || is_intent_lost,
             usable_until: clocks
                 .world(self.nodes[id.node].keepers[request.credential].lifecycle.usable_until()),
-            is_blind: self.store.fell_back(key)
-                && self.grants[request.credential].fell_silently
-                && knows <= row.generation
-                && kept <= row.generation,
+            is_blind: self.grants[request.credential].fell_silently
+                || self.grants[request.credential].is_forked,
             doubt_since: doubt.map(seen),
             clocks_are_wrong: self.weather.clocks_are_wrong,
             has_room,
@@ -139,9 +137,7 @@ impl World {
         }
         match redemption {
             Some(Redemption::Reused) => self.note_reuse(number),
-            Some(Redemption::NewPair { ends: Some(_) })
-                if self.now.since(request.checked_at) > self.scenario.request_limit =>
-            {
+            Some(Redemption::NewPair { ends: Some(_) }) if self.is_late(number) => {
                 // It ends what a request after it brought.
                 self.grants[credential].excused = true;
             }
@@ -153,6 +149,8 @@ impl World {
             )
             | None => {}
         }
+        let latest = &mut self.grants[credential].latest_request;
+        *latest = number.max(*latest);
         if self.requests[number].spent {
             self.grants[credential].spent(self.now, request.token);
         }
@@ -168,16 +166,25 @@ impl World {
         self.send_back(number, Answered::With(response));
     }
 
+    /// Whether a request arrives when nobody waits for it any longer, or after one that left later.
+    fn is_late(&self, number: usize) -> bool {
+        let request = &self.requests[number];
+        number < self.grants[request.credential].latest_request
+            || self.now.since(request.checked_at) > self.scenario.request_limit
+    }
+
     /// A refresh token was used once too often. It was the last resort, or came when nobody waited
-    /// for it any longer; but somebody who lives may have the answer to an earlier use.
+    /// for it any longer. Only what its own machine knows could have told it better.
     fn note_reuse(&mut self, number: usize) {
         let request = self.requests[number];
         let credential = request.credential;
-        let is_late = self.now.since(request.checked_at) > self.scenario.request_limit;
+        let is_late = self.is_late(number);
         let now = self.now;
+        let machine = self.nodes[request.flight.node].machine;
         let has_answer = |node: &super::node::Node| {
             let mut flights = node.flights.iter().flatten();
             node.is_up
+                && node.machine == machine
                 && node.paused_until <= now
                 && flights.any(|flight| {
                     flight.credential == credential

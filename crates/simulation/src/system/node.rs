@@ -67,6 +67,7 @@ pub(super) struct Published {
     pub(super) held: Held,
     pub(super) token: Token,
     pub(super) withdrawn: bool,
+    /// When it was published, and then when it was withdrawn.
     pub(super) at: Timestamp,
 }
 
@@ -104,6 +105,10 @@ pub(super) struct Flight {
     /// What it was when the refusal came.
     pub(super) loaded: Option<Row>,
     pub(super) has_room: bool,
+    /// When the row said what it is about to send.
+    pub(super) intended_at: Option<Timestamp>,
+    /// When its last write was carried out.
+    pub(super) saved_at: Option<Timestamp>,
     pub(super) request: Option<usize>,
     /// No answer is taken any more.
     pub(super) request_ended: bool,

@@ -100,9 +100,10 @@ impl World {
                 Some(Mistake::DoubtClearedByFailure),
                 Change::Fail { generation, source, refused, .. },
             ) => Change::Fail { generation, source, refused, doubt_since: None },
-            (Some(Mistake::GenerationNotRaised), Change::Accept { generation, source }) => {
-                Change::Accept { generation: generation - 1, source }
-            }
+            (
+                Some(Mistake::GenerationNotRaised),
+                Change::Accept { generation, source, doubt_since },
+            ) => Change::Accept { generation: generation - 1, source, doubt_since },
             (_, change) => change,
         }
     }

@@ -206,7 +206,7 @@ impl World {
                 row.intent = Some(Mark { at: stamp(reading.at), presented });
             }
             Change::Unsent => row.intent = None,
-            Change::Accept { generation, source } => {
+            Change::Accept { generation, source, doubt_since } => {
                 let Some((response, sent_at, _, attempt, wall_error)) = read(source) else {
                     return row;
                 };
@@ -231,6 +231,8 @@ impl World {
                     row.refresh = refresh;
                 }
                 (row.failure, row.intent, row.doubt, row.refused) = (None, None, None, None);
+                let presented = row.refresh;
+                row.doubt = doubt_since.map(|since| Mark { at: stamp(since), presented });
                 row.attempt = row.attempt.max(attempt);
                 row.generation = generation;
             }
@@ -343,11 +345,16 @@ impl World {
             held = Some((Held { generation, sent_at, lifetime }, token));
         }
         self.nodes[node].keepers[credential].attempt = attempt.saturating_sub(u64::from(is_news));
-        let Some((held, token)) = held else { return };
-        if held.is_alive(self.local(node)) {
+        // What only the escrow has goes to the store, and a doubt is resolved while it can be.
+        let is_due =
+            generation > found.generation || found.intent.is_some() || found.doubt.is_some();
+        if let Some((held, token)) = held
+            && held.is_alive(self.local(node))
+        {
             let place = self.place(node, credential);
             let (serial, owner) = (token.access, token.credential);
             self.tell(Fact::Published {
+                is_forked: self.grants[credential].is_forked || self.grants[credential].was_forked,
                 place,
                 generation: held.generation,
                 serial,
@@ -356,6 +363,9 @@ impl World {
                 durable: true,
             });
             self.handle(node, credential, Event::Restored { member: 0, held }, Some(token));
+        }
+        if is_due {
+            self.handle(node, credential, Event::Renew, None);
         }
     }
 }

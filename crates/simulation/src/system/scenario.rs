@@ -70,7 +70,7 @@ impl Plan {
 }
 
 /// Renewals that a run has at most, as far as one can tell before.
-const RENEWALS: f64 = 700.0;
+const RENEWALS: f64 = 130.0;
 
 impl Scenario {
     /// What `seed` draws for a run of `length`.

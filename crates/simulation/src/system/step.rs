@@ -280,7 +280,7 @@ impl World {
 
     fn save(
         &mut self,
-        &Errand { place, key, .. }: &Errand,
+        &Errand { place, key, flight: errand_flight, .. }: &Errand,
         row: Row,
         fence: u64,
         change: Change,
@@ -288,7 +288,8 @@ impl World {
     ) -> Saved {
         let before = self.store.row(key);
         let lease = self.store.lease(key).map(|lease| lease.fence);
-        let fell_back = self.store.fell_back(key);
+        let grant = &self.grants[place.credential];
+        let fell_back = self.store.fell_back(key) || grant.is_forked || grant.fell_silently;
         let row = Row { epoch: self.store.epoch, ..row };
         let careless = self.makes(Mistake::NoFenceCheck)
             || self.makes(Mistake::NoLease)
@@ -301,6 +302,9 @@ impl World {
             false => self.store.save(self.now, key, fence, row),
         };
         if saved == Saved::Done {
+            if let Some(flight) = self.nodes[errand_flight.node].flight(errand_flight) {
+                flight.saved_at = Some(self.now);
+            }
             self.note_given_up(place.credential, before.and_then(|row| row.refresh));
             if matches!(change, Change::Accept { .. }) {
                 self.store.settle(key);
@@ -323,21 +327,19 @@ impl World {
         let Errand { flight: id, key, machine, request, .. } = *errand;
         let credential = record.credential;
         if self.disk_is_full(machine) || self.strikes(Fault::EscrowFails) {
+            self.grants[credential].is_not_kept |= record.response.refresh().is_some();
             if let Some(request) = request {
                 self.tell(Fact::NotKept { request });
             }
             return BROKEN;
         }
-        let gone = self.escrows[machine].append(key, record);
+        self.escrows[machine].append(key, record);
         if let Some(request) = request {
             let carries = record.response.refresh().is_some();
             self.tell(Fact::Kept { credential, request, carries });
         }
         if record.response.refresh().is_some() {
             self.grants[credential].heard(record.presented);
-        }
-        for token in gone {
-            self.note_given_up(credential, Some(token));
         }
         if let Some(flight) = self.nodes[id.node].flight(id) {
             flight.is_kept = true;
@@ -370,6 +372,9 @@ impl World {
         self.totals.events += 1;
         let local = self.local(id.node);
         let Some(flight) = self.nodes[id.node].flight(id) else { return };
+        if matches!(flight.step, Step::Save(Change::Intent { .. })) && report == Report::Done {
+            flight.intended_at = flight.saved_at;
+        }
         let step = flight.renewal.next(local, report);
         flight.step = step;
         let step = self.mistaken_step(id, step, report);
@@ -427,14 +432,24 @@ impl World {
         match outcome {
             Outcome::Granted { held, source } => {
                 self.totals.renewals += 1;
-                let durable = self.is_durable(id);
+                let grant = &self.grants[credential];
+                let is_forked = grant.is_forked || grant.was_forked;
+                let is_lost = is_forked || grant.fell_silently || self.store.fell_back(credential);
+                let durable = self.is_durable(id) || is_lost;
                 if let Some(token) = token {
                     let (generation, serial, owner) =
                         (held.generation, token.access, token.credential);
                     let known = self.nodes[id.node].keepers[credential].generation;
                     if generation >= known {
-                        let published =
-                            Fact::Published { place, generation, serial, owner, source, durable };
+                        let published = Fact::Published {
+                            is_forked,
+                            place,
+                            generation,
+                            serial,
+                            owner,
+                            source,
+                            durable,
+                        };
                         self.tell(published);
                     }
                 }

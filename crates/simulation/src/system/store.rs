@@ -84,8 +84,9 @@ struct Cell {
     lease: Option<Lease>,
     /// The rows of before, with the time when they were written.
     history: VecDeque<(Timestamp, Option<Row>)>,
-    /// When it last fell back, and no row was written since.
+    /// It fell back, and no token was accepted since.
     fell_back: bool,
+    fell_at: Timestamp,
 }
 
 /// Rows that a snapshot may fall back to.
@@ -168,13 +169,18 @@ impl Store {
         cell.row = Some(row);
     }
 
+    /// It does not fall back to before this: what a person put in is kept by that person.
+    pub(super) fn forget_history(&mut self, key: usize) {
+        self.cells[key].history.clear();
+    }
+
     /// Nothing that the store fell back from counts any more.
     pub(super) fn settle(&mut self, key: usize) {
         self.cells[key].fell_back = false;
     }
 
     /// Becomes what it was at `then`; leases do not outlive that. Says which rows were changed.
-    pub(super) fn fall_back(&mut self, then: Timestamp) -> Vec<usize> {
+    pub(super) fn fall_back(&mut self, now: Timestamp, then: Timestamp) -> Vec<usize> {
         let mut changed = Vec::new();
         for (key, cell) in self.cells.iter_mut().enumerate() {
             let before = cell.row;
@@ -186,7 +192,7 @@ impl Store {
             }
             cell.lease = None;
             if cell.row != before {
-                cell.fell_back = true;
+                (cell.fell_back, cell.fell_at) = (true, now);
                 changed.push(key);
             }
         }
@@ -198,9 +204,14 @@ impl Store {
         self.cells[key].lease = None;
     }
 
+    /// When the row last fell back.
+    pub(super) fn fell_at(&self, key: usize) -> Timestamp {
+        self.cells[key].fell_at
+    }
+
     /// Loses a row.
-    pub(super) fn lose(&mut self, key: usize) {
+    pub(super) fn lose(&mut self, now: Timestamp, key: usize) {
         let cell = &mut self.cells[key];
-        *cell = Cell { fell_back: true, ..Cell::default() };
+        *cell = Cell { fell_back: true, fell_at: now, ..Cell::default() };
     }
 }

@@ -16,10 +16,18 @@ pub(super) struct Grant {
     pub(super) newest: u64,
     /// The first use of a refresh token whose answers nobody has kept.
     unheard: Option<(Timestamp, Option<u64>)>,
+    /// The latest request that was processed.
+    pub(super) latest_request: usize,
     /// A person took it back.
     pub(super) revoked: bool,
     /// The store fell back, and nothing told of it.
     pub(super) fell_silently: bool,
+    /// The store fell back, and several machines count on.
+    pub(super) is_forked: bool,
+    /// So it was at some time.
+    pub(super) was_forked: bool,
+    /// The last answer is not in an escrow: the store alone has it.
+    pub(super) is_not_kept: bool,
     /// A doubt outlasted what the server allows.
     pub(super) excused: bool,
 }
@@ -31,8 +39,14 @@ impl Grant {
         }
     }
 
+    /// Nobody knows any more how long ago it was: a window may be over.
+    pub(super) fn age_is_lost(&mut self) {
+        self.excused |= self.unheard.is_some();
+    }
+
     /// An answer to a request with this token is durable.
     pub(super) fn heard(&mut self, token: Option<u64>) {
+        self.is_not_kept = false;
         if self.unheard.is_some_and(|(_, unheard)| unheard == token) {
             self.unheard = None;
         }
@@ -76,7 +90,11 @@ impl World {
     pub(super) fn note_given_up(&mut self, credential: usize, token: Option<u64>) {
         let Some(token) = token else { return };
         let plan = &self.scenario.plans[credential];
-        if self.servers[credential].takes(self.now, plan, token) && !self.is_recoverable(credential)
+        let grant = &self.grants[credential];
+        let excused = grant.fell_silently || grant.is_forked;
+        if self.servers[credential].takes(self.now, plan, token)
+            && !self.is_recoverable(credential)
+            && !excused
         {
             self.tell(Fact::GivenUp { credential, token });
         }
@@ -92,6 +110,9 @@ impl World {
             let recoverable = self.is_recoverable(credential);
             let lifetime = self.scenario.plans[credential].lifetime;
             let excused = self.is_loss_excused(credential);
+            let grant = &self.grants[credential];
+            // Machines that do not know of each other's answers may take the wrong one for the last.
+            let is_out_of_step = grant.fell_silently || grant.is_forked;
             for node in 0..self.nodes.len() {
                 if !self.nodes[node].is_up {
                     continue;
@@ -114,25 +135,35 @@ impl World {
                 };
                 // It may just have ended, and its successor be on its way.
                 let recently = Duration::from_secs(6) + self.scenario.request_limit * 2;
-                let ended_at =
-                    published.map_or(status.since, |published| published.held.expires_at());
+                let ended_at = keeper.published.map_or(status.since, |published| {
+                    let machine = &self.machines[self.nodes[node].machine];
+                    let withdrawn_at =
+                        Some(machine.now(published.at)).filter(|_| published.withdrawn);
+                    withdrawn_at.unwrap_or(published.held.expires_at())
+                });
                 let is_on_its_way = status.state != State::NeedsReauth
                     && (now.since(ended_at.max(status.since)) < recently);
                 let may_wait = may_wait || is_on_its_way;
                 let look = Look {
                     state: status.state,
                     has_token,
-                    recoverable: self.is_within_reach(node, credential),
+                    recoverable: self.is_within_reach(node, credential) && !is_out_of_step,
                     may_wait,
                     lost_for_no_reason: !recoverable && !excused,
                 };
                 self.tell(Fact::Looked { place: self.place(node, credential), look });
             }
-            if !recoverable && last {
+            if last && (!recoverable || is_out_of_step && self.is_stuck(credential)) {
                 let soon = self.now + Duration::from_millis(10);
                 self.timeline.add(soon, Happening::Reauthorise(credential));
             }
         }
+    }
+
+    /// Whether somebody must authorise again, whatever is still good.
+    fn is_stuck(&self, credential: usize) -> bool {
+        let states = self.nodes.iter().filter(|node| node.is_up);
+        states.map(|node| node.keepers[credential].state).any(|state| state == State::NeedsReauth)
     }
 
     /// The honest limits: a server that takes a token once, or for a while that faults outlasted.
@@ -147,7 +178,7 @@ impl World {
             Replay::Within(window) => calm_from + recovery > since + window.mul_f64(0.75),
         });
         grant.excused |= outlasted;
-        grant.excused || grant.revoked || grant.fell_silently
+        grant.excused || grant.revoked || grant.fell_silently || grant.is_forked
     }
 
     /// A process that needs somebody to authorise again looks now and then whether somebody has,
@@ -179,9 +210,6 @@ impl World {
 
     /// A person authorises again where that is needed.
     pub(super) fn reauthorise(&mut self, credential: usize) {
-        if self.is_recoverable(credential) {
-            return;
-        }
         self.totals.reauthorised += 1;
         let refresh = Some(self.servers[credential].authorise());
         let row = self.store.row(credential).unwrap_or_default();
@@ -194,8 +222,10 @@ impl World {
             self.store.write(self.now, key, row);
             self.store.settle(key);
             self.store.evict(key);
+            self.store.forget_history(key);
         }
-        self.grants[credential] = Grant { newest: generation, ..Grant::default() };
+        let was_forked = self.grants[credential].was_forked || self.grants[credential].is_forked;
+        self.grants[credential] = Grant { newest: generation, was_forked, ..Grant::default() };
         self.note(None, Some(credential), || "a person authorises again".to_owned());
         for node in 0..self.nodes.len() {
             self.reconfigure(node, credential);

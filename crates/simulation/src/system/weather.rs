@@ -170,17 +170,24 @@ impl World {
                 }
             }
             Fault::StoreRestored => {
-                self.fall_back();
+                for credential in self.fall_back() {
+                    let several = self.machines.len() > 1;
+                    let grant = &mut self.grants[credential];
+                    grant.is_forked |= several;
+                    grant.excused |= grant.is_not_kept;
+                }
                 self.store.epoch += 1;
             }
             Fault::StoreFailover => {
                 for credential in self.fall_back() {
                     self.grants[credential].fell_silently = true;
+                    self.grants[credential].is_forked = true;
                 }
             }
             Fault::StoreRowLost => {
-                self.store.lose(credential);
+                self.store.lose(self.now, credential);
                 self.grants[credential].fell_silently = true;
+                self.grants[credential].is_forked = true;
             }
             Fault::EscrowFull => {
                 let (until, machine) = (self.for_a_while(), self.any_machine());
@@ -238,7 +245,7 @@ impl World {
     fn fall_back(&mut self) -> Vec<usize> {
         let lifetime = self.scenario.plans[0].lifetime;
         let ago = self.chance.between(Duration::from_millis(1), lifetime * 2);
-        let keys = self.store.fall_back(self.now - ago);
+        let keys = self.store.fall_back(self.now, self.now - ago);
         keys.into_iter().filter(|&key| key < self.scenario.plans.len()).collect()
     }
 
@@ -269,6 +276,7 @@ impl World {
                 self.kill(node);
             }
         }
+        self.grants.iter_mut().for_each(super::truth::Grant::age_is_lost);
         let boot = self.machines.iter().map(|machine| machine.boot).max().unwrap_or_default() + 1;
         let error = self.machines[machine].wall_error;
         self.machines[machine] = Machine::booted(boot, self.now, error);

@@ -155,6 +155,7 @@ impl World {
                 let row =
                     super::store::Row { generation: 1, refresh, epoch: 1, ..Default::default() };
                 self.store.write(self.now, key, row);
+                self.store.forget_history(key);
             }
         }
         for node in 0..self.nodes.len() {
@@ -311,7 +312,7 @@ impl World {
                 Action::Withdraw { .. } => {
                     let keeper = &mut self.nodes[node].keepers[credential];
                     if let Some(published) = &mut keeper.published {
-                        published.withdrawn = true;
+                        (published.withdrawn, published.at) = (true, self.now);
                     }
                     self.tell(Fact::Withdrawn { place: self.place(node, credential) });
                 }
@@ -490,6 +491,8 @@ impl World {
             row: None,
             loaded: None,
             has_room: false,
+            intended_at: None,
+            saved_at: None,
             request: None,
             request_ended: false,
             sent_at: Timestamp::ZERO,

@@ -23,10 +23,11 @@ impl Checker for NeverBackwards {
                 self.refused.insert((credential, token));
             }
             Fact::Killed { node } => self.published.retain(|place, _| place.node != node),
-            Fact::Published { place, generation, serial, .. } => {
+            Fact::Published { place, generation, serial, is_forked, .. } => {
                 let before = self.published.insert(place, (generation, serial));
                 if let Some((known, token)) = before
-                    && (generation < known || (generation == known && serial != token))
+                    && (generation < known
+                        || (generation == known && serial != token && !is_forked))
                 {
                     return Err(format!(
                         "callers saw generation {generation} (token {serial}) after {known} (token {token})"
