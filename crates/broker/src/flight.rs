@@ -7,10 +7,10 @@ use std::time::Duration;
 use bellwether_lifecycle::renewal::{
     Change, Escrowed, Grant, Meeting, Order, Outcome as Ending, Report, Source, Step,
 };
-use bellwether_lifecycle::{Failure, Held, Renewal, Timestamp};
+use bellwether_lifecycle::{Failure, Held, Renewal, Replay, Timestamp};
 use bellwether_oauth::{Secret, read};
 use bellwether_store::{Acquired, Fence, HolderId, Key, Saved, StoreError};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::error::RenewalError;
 use crate::grant_row::{GrantRow, Read, escrowed, source_of};
@@ -172,10 +172,8 @@ impl Flight {
             tracing::warn!(credential = %name, ?step, %error, "a step of a renewal failed");
             let error = RenewalError::from(error);
             let failure = error.failure(self.order.spends);
-            // What the server said outweighs what the store says after it.
-            if self.from_server.is_none() && self.received.is_none() {
-                self.error = Some(error);
-            }
+            // What became of the request outweighs what the store says after it.
+            self.error.get_or_insert(error);
             Report::Broken(failure)
         })
     }
@@ -279,14 +277,17 @@ impl Flight {
             return Report::TooLate;
         }
         let transport = &settings.authorization_server.transport;
-        // What was spent comes back in the answer alone: it is waited for while nobody else may ask.
-        let answer = match &self.lease {
-            Some(lease) if self.order.spends => {
-                transport.send_patiently(outgoing, sent_at.until(lease.until))
+        // Where nobody can ask again, the answer is waited for until somebody else might.
+        let (answer, limit) = match &self.lease {
+            Some(lease) if self.order.replay == Replay::LastResort => {
+                let patience = sent_at.until(lease.until);
+                (transport.send_patiently(outgoing, patience), patience)
             }
-            Some(_) | None => transport.send(outgoing),
+            Some(_) | None => (transport.send(outgoing), self.order.request_limit),
         };
-        let error = match answer.await {
+        // Whatever the transport does, a renewal ends.
+        let lost = || Err(TransportError::MaybeSent("no answer in time".to_owned()));
+        let error = match timeout(limit, answer).await.unwrap_or_else(|_| lost()) {
             Ok(received) => {
                 self.received = Some((received, sent_at));
                 return Report::Answered;
