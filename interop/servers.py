@@ -25,6 +25,8 @@ from processes import DONE_WITHIN, Failure, end, get_json, launch, server, start
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE / ".cache"
+# Installed where the system's own is too old.
+OWN_NODE = CACHE / "oidc-provider" / "node_modules" / "node" / "bin" / "node"
 CLIENT_SECRET = "lab-client-secret"
 OPERATOR_KEY = "interop-operator-key-0123456789abcdef"
 RENEWALS = 6
@@ -85,7 +87,8 @@ def run(name, bellwether, directory):
         **kind.environment,
     }
     with contextlib.ExitStack() as stack:
-        ready = stack.enter_context(server(kind.command, directory / "server.log", environment))
+        command = [str(OWN_NODE) if word == "node" and OWN_NODE.exists() else word for word in kind.command]
+        ready = stack.enter_context(server(command, directory / "server.log", environment))
         return _Play(kind, f"http://{ready['issuer']}", bellwether, directory, stack).play()
 
 

@@ -1,11 +1,11 @@
 //! `bellwether login NAME`: obtains a refresh token, with a person's consent.
 
+mod browser;
 mod by_code;
 mod by_device;
 mod callback;
 mod import;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +74,8 @@ struct Asking<'a> {
     client: Client,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
+    /// What no child process is to inherit.
+    secret_variables: Vec<&'a str>,
 }
 
 impl Login {
@@ -88,7 +90,8 @@ impl Login {
             let held = place.open(&configuration, &self.name, &clock)?;
             let transport = Arc::clone(&held.settings.authorization_server.transport);
             let client = credential.client();
-            let asking = Asking { credential, server, client, transport, clock };
+            let secret_variables = browser::secret_variables(&configuration);
+            let asking = Asking { credential, server, client, transport, clock, secret_variables };
             let grant = if self.import {
                 NewGrant::Imported(import::from_standard_input()?)
             } else {
@@ -115,7 +118,7 @@ impl Login {
     ) -> Result<NewGrant, Failure> {
         let endpoints = Endpoints::find(asking.server, &*asking.transport, &*asking.clock).await;
         let endpoints = endpoints.map_err(Failure::Failed)?;
-        let has_browser = self.no_browser || can_open_browser(environment);
+        let has_browser = self.no_browser || browser::can_open(environment);
         let missing = |key: &str| {
             Failure::Usage(format!(
                 "no {key} is known for authorization_server {:?}; add {key} or issuer to it",
@@ -183,13 +186,6 @@ impl Login {
             (false, _) => Err(Failure::Told { exit_status: 1 }),
         }
     }
-}
-
-/// A browser needs somebody to look at it.
-fn can_open_browser(environment: Environment<'_>) -> bool {
-    let is_set = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
-    let has_display = cfg!(target_os = "macos") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY");
-    has_display && std::io::stderr().is_terminal()
 }
 
 impl Asking<'_> {

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use bellwether_broker::oauth::{AuthorizationRequest, CodeVerifier, Grant, Secret, TokenRequest};
+use bellwether_broker::oauth::{
+    AuthorizationRequest, CodeVerifier, Grant, Scope, Secret, TokenRequest,
+};
 use bellwether_broker::{NewGrant, TransportError};
 use ring::rand::{SecureRandom, SystemRandom};
 use url::Url;
 
-use super::Asking;
 use super::callback::{Awaited, Callbacks};
+use super::{Asking, browser};
 use crate::commands::Failure;
 
 /// A person may have to find a password first.
@@ -41,7 +43,7 @@ pub(super) async fn obtain(
     let mut url = authorization_endpoint.clone();
     url.set_query(Some(&request.query()));
     eprintln!("Open this address in a browser and log in:\n\n  {url}\n");
-    if opens_browser && let Err(error) = open::that_detached(url.as_str()) {
+    if opens_browser && let Err(error) = browser::open(url.as_str(), &asking.secret_variables) {
         eprintln!("No browser opens by itself ({error}).");
     }
     eprintln!("Waiting for the answer at {redirect_uri} …");
@@ -52,7 +54,7 @@ pub(super) async fn obtain(
     let token_request = TokenRequest {
         grant,
         // What was authorized is what the code stands for.
-        scope: bellwether_broker::oauth::Scope::default(),
+        scope: Scope::default(),
         parameters: credential.parameters.clone(),
     };
     let sent_at = asking.clock.now();
