@@ -48,6 +48,8 @@ struct Queue {
 struct Waiting {
     appends: VecDeque<Job>,
     rest: VecDeque<Job>,
+    /// Threads that only append and wait for that.
+    idle: usize,
     ended: bool,
 }
 
@@ -76,16 +78,19 @@ impl Workers {
     ) -> Answer<T> {
         let (teller, answer) = answer::ask();
         let job: Job = Box::new(move || teller.tell(work()));
-        let queue = &self.queue;
+        let mut waiting = self.queue.waiting();
         match hurry {
-            Hurry::Append => {
-                queue.waiting().appends.push_back(job);
-                // One of each: all of the other may be busy.
-                queue.append.notify_one();
-            }
-            Hurry::Rest => queue.waiting().rest.push_back(job),
+            Hurry::Append => waiting.appends.push_back(job),
+            Hurry::Rest => waiting.rest.push_back(job),
         }
-        queue.rest.notify_one();
+        let enough = waiting.idle >= waiting.appends.len();
+        drop(waiting);
+        if hurry == Hurry::Append {
+            self.queue.append.notify_one();
+        }
+        if hurry == Hurry::Rest || !enough {
+            self.queue.rest.notify_one();
+        }
         answer
     }
 }
@@ -117,13 +122,21 @@ impl Queue {
             if waiting.ended {
                 return None;
             }
-            let more = match does {
-                Hurry::Append => &self.append,
-                Hurry::Rest => &self.rest,
+            waiting = match does {
+                Hurry::Append => {
+                    waiting.idle += 1;
+                    let mut waiting = wait(&self.append, waiting);
+                    waiting.idle -= 1;
+                    waiting
+                }
+                Hurry::Rest => wait(&self.rest, waiting),
             };
-            waiting = more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+fn wait<'a>(more: &Condvar, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+    more.wait(waiting).unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Workers {
