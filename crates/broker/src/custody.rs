@@ -16,8 +16,10 @@ use bellwether_store::{Acquired, Clock, Fence, HolderId, Key, Row, Saved, StoreE
 use tokio::time::sleep;
 
 use crate::broker::Broker;
+use crate::grant_row::GrantRow;
 use crate::record::{Record, wall_expiry};
-use crate::settings::{Credential, CredentialSettings, Obtain};
+use crate::restore;
+use crate::settings::{Credential, CredentialSettings};
 use crate::surroundings::Surroundings;
 use crate::token::Token;
 
@@ -99,18 +101,19 @@ impl Broker {
                 Acquired::Busy { retry_after } => sleep(retry_after).await,
             }
         };
-        let row = surroundings.store.load(&key).await?;
-        let generation = row.as_ref().map_or(0, |row| row.generation);
-        let record = row.map_or_else(Record::default, |row| {
+        let (generation, record) = match GrantRow::load(&surroundings, &settings, &key).await {
+            Ok(mut row) => {
+                restore::catch_up(&surroundings, &settings, &key, &mut row).await?;
+                (row.generation, row.record)
+            }
             // What nobody can read is nothing to lose; only its number counts.
-            Record::open(&surroundings.keyring, &key, &row).unwrap_or_else(|error| {
+            Err(error @ StoreError::Corrupt { .. }) => {
                 tracing::warn!(credential = %settings.name, %error, "its row is not used");
-                Record::default()
-            })
-        });
-        let issued_to = settings.issued_to(&surroundings.keyring).to_hex();
-        // Another client's tokens, or another server's, are not this credential's.
-        let record = if record.issued_to == issued_to { record } else { Record::default() };
+                let row = surroundings.store.load(&key).await?;
+                (row.map_or(0, |row| row.generation), Record::default())
+            }
+            Err(error) => return Err(error.into()),
+        };
         let epoch = surroundings.epoch().await?;
         Ok(Custody { surroundings, settings, key, holder, fence, generation, epoch, record })
     }
@@ -203,6 +206,7 @@ impl Custody {
             issued_to: self.settings.issued_to(keyring).to_hex(),
             attempt: self.record.attempt + 1,
             earlier: self.record.earlier.clone(),
+            begun_with: self.record.begun_with.clone(),
             epoch: self.epoch,
             ..Record::default()
         }
@@ -224,10 +228,7 @@ impl Custody {
     }
 
     fn seed(&self) -> Option<&Secret> {
-        match &self.settings.obtain {
-            Obtain::ClientCredentials => None,
-            Obtain::RefreshToken { seed } => seed.as_ref(),
-        }
+        self.settings.seed()
     }
 
     fn is_refused(&self, token: &Secret) -> bool {

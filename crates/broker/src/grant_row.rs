@@ -160,8 +160,14 @@ impl GrantRow {
             }
             Change::Unsent => record.intent = None,
             Change::Accept { generation, source: _, doubt_since } => {
-                let Some(Read { reading, sent_at, attempt, .. }) = read else { return };
+                let Some(Read { reading, sent_at, attempt, presented: sent }) = read else {
+                    return;
+                };
                 let Ok(response) = &reading.outcome else { return };
+                let seed = settings.seed().map(|seed| surroundings.refresh_digest(seed).to_hex());
+                if seed.is_some() && seed == *sent {
+                    record.begun_with = seed;
+                }
                 let digest = |secret: &Secret| surroundings.access_digest(secret);
                 record.secret = settings.secret_digest(&surroundings.keyring);
                 record.accept(response.clone(), *sent_at, digest, clock);
@@ -187,6 +193,11 @@ impl GrantRow {
                 if refused {
                     record.secret = settings.secret_digest(&surroundings.keyring);
                     record.refused = read.and_then(|read| read.presented.clone());
+                    // The configured one is sent only when that of the row was refused before.
+                    let digest = |token: &Secret| surroundings.refresh_digest(token).to_hex();
+                    if record.refresh_token.as_ref().map(digest) != record.refused {
+                        record.refresh_token = None;
+                    }
                 }
                 if let Some(salvaged) = read.and_then(|read| read.reading.refresh_token.clone()) {
                     record.refresh_token = Some(salvaged);
@@ -270,8 +281,14 @@ fn to_send(
     if settings.key.kind() == &Kind::REFRESH && is_spent {
         return (None, Grant::Refused);
     }
+    // The one that the row's came of is spent.
+    let is_spent = |seed: &&Secret| {
+        let begun_with = record.begun_with.as_ref();
+        let is_newer = record.refresh_token.as_ref().is_some_and(|token| token != *seed);
+        is_newer && begun_with == Some(&surroundings.refresh_digest(seed).to_hex())
+    };
     let mut grant = Grant::Missing;
-    for candidate in record.refresh_token.iter().chain(seed) {
+    for candidate in record.refresh_token.iter().chain(seed.iter().filter(|seed| !is_spent(seed))) {
         if !refused(candidate) {
             return (Some(candidate.clone()), Grant::Usable);
         }

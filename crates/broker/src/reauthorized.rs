@@ -71,9 +71,10 @@ async fn has_new_grant(surroundings: &Surroundings, shared: &Shared) -> bool {
     // What cannot be read now is looked at again.
     let Ok(Some(row)) = surroundings.store.load(&key).await else { return false };
     let Ok(record) = Record::open(&surroundings.keyring, &key, &row) else { return false };
+    // Refused may be one that came before it.
+    let is_untried = |token| record.refused != Some(surroundings.refresh_digest(token).to_hex());
     record.issued_to == settings.issued_to(&surroundings.keyring).to_hex()
-        && record.refresh_token.is_some()
-        && record.refused.is_none()
+        && record.refresh_token.as_ref().is_some_and(is_untried)
         && record.failure.is_none()
         && record.intent.is_none()
 }

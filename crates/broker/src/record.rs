@@ -34,6 +34,9 @@ pub(crate) struct Record {
     /// Digest of a refresh token that was refused: it is not sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<String>,
+    /// Digest of the configured refresh token that the one above came of: it is spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) begun_with: Option<String>,
     /// What the latest request met, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<StoredFailure>,

@@ -247,6 +247,14 @@ impl Credential {
 }
 
 impl Terms {
+    /// The configured refresh token.
+    pub(crate) fn seed(&self) -> Option<&Secret> {
+        match &self.obtain {
+            Obtain::ClientCredentials => None,
+            Obtain::RefreshToken { seed } => seed.as_ref(),
+        }
+    }
+
     /// Whether its grant is spent by use.
     pub fn spends(&self) -> bool {
         match self.obtain {

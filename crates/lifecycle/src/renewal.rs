@@ -208,6 +208,14 @@ impl Renewal {
                 self.unsaved = None;
                 match self.is_published {
                     true => self.release(),
+                    // The row lacked what this process has; it is to be replaced all the same.
+                    false
+                        if source == Source::Escrow && held.generation <= self.order.generation =>
+                    {
+                        self.is_escrowed = false;
+                        self.doing = Doing::Loading;
+                        Step::Load
+                    }
                     false => self.publish(Outcome::Granted { held, source }),
                 }
             }

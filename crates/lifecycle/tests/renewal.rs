@@ -350,6 +350,16 @@ fn the_escrow_knows_more_than_the_row() {
             vec![(leased(), Step::Load), (beside(row(), 4, 10, granted()), Step::Reserve)],
         ),
         (
+            "a token that this process has, and the row has not: saved, and replaced as ordered",
+            Order { generation: 5, attempt: 11, ..order() },
+            vec![
+                (leased(), Step::Load),
+                (beside(left, 5, 11, granted()), accept(5, Source::Escrow)),
+                (Report::Done, Step::Load),
+                (loaded(Recorded { generation: 5, attempt: 11, ..row() }), Step::Reserve),
+            ],
+        ),
+        (
             "a refusal settles its intent",
             order(),
             then_ends(vec![

@@ -8,6 +8,8 @@
 #![allow(unreachable_pub, reason = "shared by test binaries, none of which is a library")]
 
 mod clock;
+mod flaky_store;
+mod scripted;
 mod transport;
 mod wire;
 
@@ -28,6 +30,8 @@ use bellwether_simulation::{
 use tokio::time::sleep;
 
 pub use clock::VirtualClock;
+pub use flaky_store::{FlakyStore, Works};
+pub use scripted::{Line, Scripted};
 pub use transport::SimulatedTransport;
 pub use wire::{Came, Step, Wire};
 
@@ -60,13 +64,18 @@ impl World {
         let transport = Arc::new(SimulatedTransport::new(&organisation, &clock));
         let store = Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>));
         let escrow = MemoryEscrow::new();
-        let broker = start(&clock, &store, &escrow, seed);
+        let broker = start(&clock, Arc::clone(&store) as Arc<dyn Store>, &escrow, seed);
         Self { clock, organisation, transport, store, escrow, broker }
     }
 
     /// Another broker on the same store, as in another process.
     pub fn another_broker(&self, seed: u64) -> Broker {
-        start(&self.clock, &self.store, &self.escrow, seed)
+        self.broker_over(Arc::clone(&self.store) as Arc<dyn Store>, seed)
+    }
+
+    /// The same over another way to the store.
+    pub fn broker_over(&self, store: Arc<dyn Store>, seed: u64) -> Broker {
+        start(&self.clock, store, &self.escrow, seed)
     }
 
     pub fn organisation(&self) -> MutexGuard<'_, Organisation> {
@@ -145,13 +154,13 @@ impl World {
 
 fn start(
     clock: &Arc<VirtualClock>,
-    store: &Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     escrow: &MemoryEscrow,
     seed: u64,
 ) -> Broker {
     Broker::start(Environment {
         clock: Arc::clone(clock) as Arc<dyn Clock>,
-        store: Arc::clone(store) as Arc<dyn Store>,
+        store,
         escrow: Arc::new(escrow.clone()),
         keyring: Keyring::from_bytes(&[7; Keyring::KEY_LEN]),
         seed,
