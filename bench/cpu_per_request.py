@@ -6,7 +6,8 @@
 
 Each contestant has one worker and CPU 0 to itself; wrk, and what stands behind the contestant, have
 CPU 1. Rounds alternate between contestants, and each ratio is of one round. Needs nginx, wrk, two
-CPUs, and `cargo build --release -p bellwether`.
+CPUs, and `cargo build --release -p bellwether`; with `cargo build --release --bin bare_hyper` in
+`bench/peers` the engine alone is measured too.
 """
 
 import argparse
@@ -219,8 +220,15 @@ credentials = ["lab"]
     ceiling = Process(nginx(directory, "constant", port, location), ALONE)
     until_answered(port)
     own_header = {**form, "Authorization": basic(*CLIENT)}
+    engine = {}
+    if arguments.bare_hyper.exists():
+        bare = Process([arguments.bare_hyper, constant], ALONE, r"ready (\S+)")
+        engine["hyper alone, the same body as a constant"] = (bare, bare.found[1] + "/oauth/token", own_header, body)
+    else:
+        print(f"without hyper alone: there is no {arguments.bare_hyper}", file=sys.stderr)
     return {
         "nginx, the same body as a constant": (ceiling, f"http://127.0.0.1:{port}/oauth/token", own_header, body),
+        **engine,
         "bellwether, callers bring their client": (own, own_url, own_header, body),
         "bellwether, configured caller": (
             configured, configured_url, {**form, "Authorization": basic("caller", key)}, body),
@@ -304,6 +312,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of each run of wrk")
     parser.add_argument("--bellwether", default=ROOT / "target/release/bellwether", type=Path)
+    parser.add_argument("--bare-hyper", default=ROOT / "bench/peers/target/release/bare_hyper", type=Path)
     arguments = parser.parse_args()
     stage = {"token-endpoint": token_endpoint, "gateway": gateway}[arguments.what]
     with tempfile.TemporaryDirectory() as directory:

@@ -128,13 +128,24 @@ impl Asked<'_> {
             else {
                 return false;
             };
-            if !bool::from(known.ct_eq(part)) {
+            if !are_same(known, part) {
                 return false;
             }
             bytes = rest;
         }
         bytes.is_empty()
     }
+}
+
+/// In time that depends on the length alone; eight bytes at once, since it is on everybody's way.
+fn are_same(known: &[u8], part: &[u8]) -> bool {
+    let (known_words, known_rest) = known.as_chunks::<8>();
+    let (words, rest) = part.as_chunks::<8>();
+    let pairs = known_words.iter().zip(words);
+    let same = pairs.fold(known_rest.ct_eq(rest), |same, (one, other)| {
+        same & u64::from_ne_bytes(*one).ct_eq(&u64::from_ne_bytes(*other))
+    });
+    known.len() == part.len() && same.into()
 }
 
 /// The body that was sent last: until the second is over, the next one is the same.
@@ -214,6 +225,20 @@ mod tests {
             let (uri, body) = (target.parse().unwrap(), Bytes::copy_from_slice(body.as_bytes()));
             let asked = Asked { uri: &uri, headers, body: &body };
             assert_eq!(asked.is(&known), expected, "{target} {headers:?} {body:?}");
+        }
+    }
+
+    #[test]
+    fn one_bit_anywhere_makes_a_difference() {
+        for length in 0..40 {
+            let known: Vec<u8> = (0..length).collect();
+            assert!(are_same(&known, &known.clone()), "{length}");
+            assert!(!are_same(&known, &[&known[..], &[0]].concat()), "{length}");
+            for at in 0..known.len() {
+                let mut other = known.clone();
+                other[at] ^= 0x10;
+                assert!(!are_same(&known, &other), "{length} {at}");
+            }
         }
     }
 
