@@ -185,6 +185,7 @@ const BAD: &[Row] = &[
     ("a login that speaks for itself",  r#"refresh_token = { file = "first.token" }"#, r#"authorization_parameters = { state = "s3cr3t" }"#, 52, "credential[1].authorization_parameters", "may not set state"),
     ("a refresh token in the file",     r#"{ file = "first.token" }"#, r#""s3cr3t""#, 52, "credential[1].refresh_token", "secrets are not written here"),
     ("a credential's name is taken",    r#"name = "sync""#, r#"name = "polling""#, 44, "credential[1].name", "is taken in line 35"),
+    ("one grant in two credentials",    "[[caller]]", "[[credential]]\nname = \"twin\"\nauthorization_server = \"local\"\ngrant = \"refresh_token\"\nclient_id = \"sync-app\"\nclient_secret = { file = \"client.secret\" }\nrefresh_token = { file = \"first.token\" }\n\n[[caller]]", 60, "credential[2].refresh_token", r#"is what credential "sync" spends too, and "twin" would end what it holds"#),
     // [[caller]]
     ("no key",                          "key = { file = \"poller.key\" }\n", "\n", 54, "caller[0].key", "is missing"),
     ("a credential that is not there",  r#"["polling", "sync"]"#, r#"["poling", "sync"]"#, 57, "caller[0].credentials[0]", r#"did you mean "polling"?"#),
@@ -335,8 +336,47 @@ fn good_configurations_pass() {
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{title}:\n{told}");
         let said = String::from_utf8(output.stdout).unwrap();
-        let expected = "bellwether.toml: good; 2 authorization servers, 2 credentials, 1 caller\n";
-        assert_eq!(said, expected, "{title}");
+        let expected = "bellwether.toml: good; 2 authorization servers, 2 credentials, 1 caller";
+        let mut lines = said.lines();
+        assert_eq!(lines.next(), Some(expected), "{title}");
+        // Nothing is to be said of the server without a refresh token.
+        let promise = lines.next().expect("what is promised");
+        assert!(promise.starts_with("local: rotation "), "{title}: {promise}");
+        assert_eq!(lines.next(), None, "{title}");
+    }
+}
+
+#[test]
+fn each_rotation_class_says_what_it_promises() {
+    let window = |class: &str| format!("rotation = \"{class}\"\nrotation_window = \"30s\"");
+    let plain = |class: &str| format!("rotation = \"{class}\"");
+    #[rustfmt::skip]
+    let cases = [
+        // rotation, what is said of it, a warning
+        (plain("none"),                                             "is not spent by use",          false),
+        (plain("strict"),                                           "is good once",                 false),
+        (window("new-pair"),                                        "within 30 s",                  false),
+        (window("same-pair"),                                       "comes as it was",              false),
+        (plain("until-acknowledged"),                               "stays good until a token",     false),
+        (window("last-pair"),                                       "as long as Bellwether alone",  false),
+        (format!("{}\nrequest_timeout = \"25s\"", window("same-pair")), "comes as it was",          true),
+    ];
+    let folder = folder();
+    for (rotation, said, warns) in cases {
+        let text = GOOD.replace(&window("new-pair"), &rotation);
+        write(folder.path(), "bellwether.toml", &text, 0o644);
+        let output = check(folder.path(), &[]);
+        let line = String::from_utf8(output.stdout).unwrap();
+        assert!(line.contains(said), "{rotation}: {line}");
+        assert_eq!(line.contains("warning: "), warns, "{rotation}: {line}");
+        let output = check(folder.path(), &["--json"]);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let promises = told["rotation"].as_array().expect("a list");
+        assert_eq!(promises.len(), 1, "{told}");
+        assert_eq!(promises[0]["authorization_server"], "local");
+        assert!(rotation.contains(promises[0]["rotation"].as_str().expect("its class")), "{told}");
+        assert!(promises[0]["promise"].as_str().expect("a sentence").contains(said), "{told}");
+        assert_eq!(promises[0]["warning"].is_string(), warns, "{told}");
     }
 }
 

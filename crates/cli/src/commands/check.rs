@@ -1,6 +1,7 @@
 //! `bellwether check`: is the configuration good?
 
 mod online;
+mod promise;
 
 use std::path::{Path, PathBuf};
 
@@ -31,10 +32,12 @@ impl Check {
             Ok(configuration) => {
                 let tried =
                     if self.online { online::try_each(&configuration)? } else { Vec::new() };
+                let promises = promise::promises(&configuration);
                 if self.json {
-                    print_result(&good(&configuration, &tried).to_string())?;
+                    print_result(&good(&configuration, &promises, &tried).to_string())?;
                 } else {
                     print_result(&summary(&configuration))?;
+                    promises.iter().try_for_each(|promise| print_result(&promise.line()))?;
                     tried.iter().try_for_each(|tried| print_result(&tried.line()))?;
                 }
                 let failed = tried.iter().any(online::Tried::failed);
@@ -68,10 +71,15 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-fn good(configuration: &Configuration, tried: &[online::Tried]) -> Value {
+fn good(
+    configuration: &Configuration,
+    promises: &[promise::Promise],
+    tried: &[online::Tried],
+) -> Value {
     json!({
         "ok": !tried.iter().any(online::Tried::failed),
         "online": tried,
+        "rotation": promises,
         "file": shown(&configuration.file),
         "errors": [],
         "authorization_servers": configuration.authorization_servers.len(),

@@ -139,10 +139,15 @@ fn read(context: &mut Context<'_>, text: &str, path: &Path) -> Option<Configurat
         .into_iter()
         .filter_map(|section| authorization_server::read(context, section))
         .collect();
-    let credentials: Vec<_> = credentials
-        .into_iter()
-        .filter_map(|section| credential::read(context, section, &declared, &servers))
-        .collect();
+    let (mut credentials_read, mut seeds) = (Vec::new(), Vec::new());
+    for section in credentials {
+        let seed = section.peek("refresh_token");
+        if let Some(credential) = credential::read(context, section, &declared, &servers) {
+            credentials_read.push(credential);
+            seeds.push(seed);
+        }
+    }
+    let credentials = credentials_read;
     let callers: Vec<_> = callers
         .into_iter()
         .filter_map(|section| caller::read(context, section, &declared))
@@ -155,6 +160,7 @@ fn read(context: &mut Context<'_>, text: &str, path: &Path) -> Option<Configurat
     }
     check_keys(context, &admin, &admin_places, &callers);
     check_volatile(context, store.as_ref(), store_url.as_ref(), &credentials);
+    check_grants(context, &servers, &credentials, &seeds);
     Some(Configuration {
         file: path.to_owned(),
         gateway,
@@ -283,5 +289,38 @@ fn check_volatile(
             credential.name
         );
         field.refuse::<()>(context, message);
+    }
+}
+
+/// One grant, one credential: two that spend the same refresh token end each other's.
+fn check_grants(
+    context: &mut Context<'_>,
+    servers: &[AuthorizationServer],
+    credentials: &[Credential],
+    seeds: &[Option<Field<'_>>],
+) {
+    let endpoint = |one: &Credential| {
+        find(servers, &one.authorization_server).map(|server| &server.token_endpoint)
+    };
+    let is_same_grant = |one: &Credential, other: &Credential| {
+        let (Some(seed), Some(others)) = (&one.refresh_token, &other.refresh_token) else {
+            return false;
+        };
+        one.client_id == other.client_id
+            && endpoint(one) == endpoint(other)
+            && (seed.value == others.value || seed.source == others.source)
+    };
+    for (index, (credential, seed)) in credentials.iter().zip(seeds).enumerate() {
+        let mut before = credentials[..index].iter();
+        let other = before.find(|other| is_same_grant(credential, other));
+        if let (Some(other), Some(seed)) = (other, seed) {
+            let message = format!(
+                "is what credential {:?} spends too, and {:?} would end what it holds: give the \
+                 callers of both that one, or obtain a refresh token for each with `bellwether \
+                 login`",
+                other.name, credential.name
+            );
+            seed.refuse::<()>(context, message);
+        }
     }
 }
