@@ -1,7 +1,7 @@
 //! What the store held when we started, and what it is to hold no longer.
 
 use bellwether_lifecycle::renewal::{Answer, Change, Escrowed, Source};
-use bellwether_store::{Acquired, Clock, Kind, StoreError};
+use bellwether_store::{Acquired, Clock, Key, Kind, StoreError};
 
 use crate::grant_row::{GrantRow, escrowed};
 use crate::record::Record;
@@ -37,15 +37,8 @@ pub(crate) async fn restore(
         without(&error, "row");
         GrantRow::unknown(surroundings, settings)
     });
-    let kept = escrowed(surroundings, settings, &key, &row).await.unwrap_or_else(|error| {
+    if let Err(error) = catch_up(surroundings, settings, &key, &mut row).await {
         without(&error, "escrow");
-        None
-    });
-    if let Some((Escrowed { generation, answer: Answer::Granted { .. }, .. }, read)) = kept
-        && generation > row.generation
-    {
-        let change = Change::Accept { generation, source: Source::Escrow, doubt_since: None };
-        row.change(surroundings, settings, change, Some(&read), None);
     }
     let GrantRow { generation, record, .. } = row;
     let clock: &dyn Clock = &*surroundings.clock;
@@ -58,6 +51,23 @@ pub(crate) async fn restore(
     // What the latest request met is news to us: it is shared while it is recent.
     let attempt = record.attempt.saturating_sub(u64::from(is_news));
     Some(Restored { token, attempt, known })
+}
+
+/// Adds what the escrow has and the row has not.
+pub(crate) async fn catch_up(
+    surroundings: &Surroundings,
+    settings: &Credential,
+    key: &Key,
+    row: &mut GrantRow,
+) -> Result<(), StoreError> {
+    let kept = escrowed(surroundings, settings, key, row).await?;
+    if let Some((Escrowed { generation, answer: Answer::Granted { .. }, .. }, read)) = kept
+        && generation > row.generation
+    {
+        let change = Change::Accept { generation, source: Source::Escrow, doubt_since: None };
+        row.change(surroundings, settings, change, Some(&read), None);
+    }
+    Ok(())
 }
 
 /// Removes a credential's rows, and what the escrow has for them.

@@ -2,9 +2,19 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
 use bellwether_broker::lifecycle::{Cause, State};
 use bellwether_broker::oauth::{Secret, TokenResponse, TokenType};
-use bellwether_broker::{CredentialSettings, CustodyError, Handle, NewGrant, Obtain};
+use bellwether_broker::store::{
+    Acquired, Clock, Fence, HolderId, Key, Keyring, Kind, MemoryStore, Origin, Row, Saved, Store,
+    StoreError, StoreFuture,
+};
+use bellwether_broker::{
+    Broker, CredentialSettings, CustodyError, Environment, Handle, NewGrant, Obtain,
+};
 use bellwether_simulation::{Effect, Profile, Rotation};
 use support::{CLIENT, World, millis, secs};
 use tokio::time::sleep;
@@ -179,4 +189,78 @@ async fn a_renewal_under_way_ends_first() {
     assert!(custody.access_token().is_some(), "what the renewal brought");
     custody.release().await.expect("a store");
     handle.token().await.expect("it was renewed");
+}
+
+/// A store that takes so many rows and then no more.
+#[derive(Debug)]
+struct Filling {
+    store: Arc<MemoryStore>,
+    room: AtomicU32,
+}
+
+impl Store for Filling {
+    fn load(&self, key: &Key) -> StoreFuture<'_, Option<Row>> {
+        self.store.load(key)
+    }
+
+    fn acquire(&self, key: &Key, holder: HolderId, ttl: Duration) -> StoreFuture<'_, Acquired> {
+        self.store.acquire(key, holder, ttl)
+    }
+
+    fn release(&self, key: &Key, fence: Fence) -> StoreFuture<'_, ()> {
+        self.store.release(key, fence)
+    }
+
+    fn save(&self, key: &Key, fence: Fence, row: Row) -> StoreFuture<'_, Saved> {
+        let left = self.room.load(Ordering::Relaxed);
+        if left == 0 {
+            let full = StoreError::Full { why: "for a test".to_owned() };
+            return Box::pin(async { Err(full) });
+        }
+        self.room.store(left - 1, Ordering::Relaxed);
+        self.store.save(key, fence, row)
+    }
+
+    fn remove(&self, key: &Key, fence: Fence) -> StoreFuture<'_, Saved> {
+        self.store.remove(key, fence)
+    }
+
+    fn list(&self, kind: &Kind) -> StoreFuture<'_, Vec<(Key, Row)>> {
+        self.store.list(kind)
+    }
+
+    fn origin(&self) -> StoreFuture<'_, Origin> {
+        self.store.origin()
+    }
+
+    fn durable(&self) -> bool {
+        self.store.durable()
+    }
+}
+
+/// The refresh token to give back is the one that the server issued last, wherever it is.
+#[tokio::test(start_paused = true)]
+async fn what_only_the_escrow_has_is_in_custody_too() {
+    let world = world();
+    let first = issued(&world);
+    import(&world, first.clone()).await;
+    // Room for the intent, and none for the answer.
+    let filling = Arc::new(Filling { store: Arc::clone(&world.store), room: AtomicU32::new(1) });
+    let ended = Broker::start(Environment {
+        clock: Arc::clone(&world.clock) as Arc<dyn Clock>,
+        store: filling,
+        escrow: Arc::new(world.escrow.clone()),
+        keyring: Keyring::from_bytes(&[7; Keyring::KEY_LEN]),
+        seed: 3,
+    });
+    let handle = ended.add(settings(&world, None)).await.handle;
+    let token = handle.token().await.expect("it is in the escrow, and so is published");
+    ended.stop().await;
+
+    let custody = world.broker.custody(settings(&world, None), secs(60)).await.expect("a store");
+    assert_ne!(custody.refresh_token(), Some(&first), "the server has spent that one");
+    assert_eq!(custody.access_token(), Some(token.access_token()));
+    custody.clear().await.expect("a store");
+    let custody = world.broker.custody(settings(&world, None), secs(60)).await.expect("a store");
+    assert!(custody.refresh_token().is_none() && custody.access_token().is_none());
 }
