@@ -14,7 +14,7 @@ use http::HeaderValue;
 pub struct Token {
     access_token: Secret,
     derived: OnceLock<Box<Derived>>,
-    scope: Option<Scope>,
+    scope: Option<Box<Scope>>,
     member: u16,
     generation: u64,
     held: Held,
@@ -45,7 +45,7 @@ impl Token {
         Ok(Self {
             access_token,
             derived: OnceLock::new(),
-            scope,
+            scope: scope.map(Box::new),
             member,
             generation: held.generation,
             held,
@@ -77,7 +77,7 @@ impl Token {
 
     /// The scope the server granted, where it said so.
     pub fn scope(&self) -> Option<&Scope> {
-        self.scope.as_ref()
+        self.scope.as_deref()
     }
 
     /// Which of the pool's tokens this is.
