@@ -247,6 +247,9 @@ pub(crate) fn open_store(store: &file::Store, clock: &Arc<dyn Clock>) -> Result<
             }
             let opened = SqliteStore::open(path, Arc::clone(clock));
             let opened = opened.map_err(|error| format!("{}: {error}", path.display()))?;
+            if let Some(warning) = opened.was_copied() {
+                tracing::warn!("{warning}");
+            }
             let keyring = match configured {
                 Some(keyring) => keyring,
                 None => Keyring::open_or_create(&beside(path, "key"))
