@@ -139,6 +139,17 @@ impl Broker {
         &self.surroundings.store
     }
 
+    /// Renewals that ended in doubt since the start.
+    pub fn doubts(&self) -> u64 {
+        self.surroundings.tally.doubts.load(Ordering::Relaxed)
+    }
+
+    /// How often something was seen that must never be: a refresh token about to leave without its
+    /// intent, a generation that goes down, a renewal that ends without a result. Stays 0.
+    pub fn invariant_violations(&self) -> u64 {
+        self.surroundings.tally.violations.load(Ordering::Relaxed)
+    }
+
     /// The digest under which an access token is known.
     pub fn access_digest(&self, access_token: &Secret) -> Digest {
         self.surroundings.access_digest(access_token)

@@ -31,8 +31,8 @@ pub enum RenewalError {
     KnownRefused,
     /// The store is an older copy of itself.
     #[error(
-        "the store was restored from an older copy: its refresh token may be spent, and is tried \
-         once nothing is left to lose"
+        "the store is an older copy of itself, restored from a backup or copied: its refresh token \
+         may have been used since, and is tried once nothing is left to lose"
     )]
     StoreIsOlder,
     /// Our own fault; the renewal is tried again.

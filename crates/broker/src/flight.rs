@@ -261,7 +261,15 @@ impl Flight {
         let (surroundings, settings) = (Arc::clone(&self.surroundings), Arc::clone(&self.settings));
         let row = self.row();
         let refresh_token = row.refresh_token.clone();
-        self.presented = row.presented(&surroundings);
+        let presented = row.presented(&surroundings);
+        let has_intent =
+            row.record.intent.as_ref().map(|intent| &intent.presented) == presented.as_ref();
+        self.presented = presented;
+        if self.order.spends && !has_intent {
+            surroundings.tally.violated(settings.name(), "no intent before a refresh token leaves");
+            self.error = Some(RenewalError::Defect);
+            return Report::TooLate;
+        }
         let Some(request) = settings.request(refresh_token.as_ref()) else {
             self.error = Some(RenewalError::NoRefreshToken);
             return Report::TooLate;
@@ -354,7 +362,11 @@ impl Flight {
             Ending::Elsewhere { retry_after } => Outcome::Elsewhere { retry_after },
             Ending::Granted { held, source } => match self.token(held, source) {
                 Some(token) => Outcome::Granted { token },
-                None => return self.failed(RenewalError::Defect, None),
+                None => {
+                    let name = self.settings.name();
+                    self.surroundings.tally.violated(name, "a renewal brought a token without one");
+                    return self.failed(RenewalError::Defect, None);
+                }
             },
             Ending::Failed { failure, doubt_since, met } => {
                 let error = self.met(met).unwrap_or(RenewalError::Defect);
@@ -390,9 +402,11 @@ impl Flight {
             Meeting::Here => self.error.clone(),
             Meeting::Row => Some(self.row.as_ref()?.record.failure.as_ref()?.error()),
             Meeting::Escrow => self.from_escrow.as_ref()?.error(),
-            Meeting::Unheard => {
-                Some(RenewalError::AnswerLost("its process ended before it came".to_owned()))
-            }
+            Meeting::Unheard => Some(RenewalError::AnswerLost(
+                "a request was written down, and the process that sent it ended before its \
+                     answer was kept"
+                    .to_owned(),
+            )),
             Meeting::Restored => Some(RenewalError::StoreIsOlder),
             Meeting::Nothing(Grant::Refused) => Some(RenewalError::KnownRefused),
             Meeting::Nothing(Grant::Missing | Grant::Usable) => Some(RenewalError::NoRefreshToken),

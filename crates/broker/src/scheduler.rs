@@ -6,11 +6,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bellwether_lifecycle::renewal::Order;
 use bellwether_lifecycle::{
-    Action, Chance, Demand, Event, Lifecycle, Policy, Settled, State, Ticket, Timestamp, WaiterId,
+    Action, Cause, Chance, Demand, Event, Lifecycle, Policy, Settled, State, Ticket, Timestamp,
+    WaiterId,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -464,6 +466,10 @@ impl Scheduler {
                 }
                 entry.shared.set_last_error(None);
                 let held = *token.held();
+                if held.generation < entry.generation(member) {
+                    let name = entry.shared.settings.load().name.to_string();
+                    self.surroundings.tally.violated(&name, "a generation goes down");
+                }
                 self.handle_with(id, Event::Granted { member, held }, Some(token));
             }
             Outcome::Elsewhere { retry_after } => {
@@ -471,6 +477,9 @@ impl Scheduler {
             }
             Outcome::Failed { failure, doubt_since, error } => {
                 Counters::add(&counters.failures);
+                if failure.cause == Cause::InDoubt {
+                    self.surroundings.tally.doubts.fetch_add(1, Ordering::Relaxed);
+                }
                 tracing::warn!(
                     credential = %entry.shared.settings.load().name,
                     member, cause = ?failure.cause, %error, "renewal failed"

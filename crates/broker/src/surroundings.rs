@@ -1,6 +1,7 @@
 //! What every renewal of a broker needs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bellwether_oauth::Secret;
@@ -23,7 +24,29 @@ pub(crate) struct Surroundings {
     pub(crate) keyring: Keyring,
     /// True once the broker is to stop: nothing waits any longer than it must.
     pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) tally: Tally,
     epoch: OnceCell<u64>,
+}
+
+/// What concerns no credential more than another.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Renewals that ended in doubt.
+    pub(crate) doubts: AtomicU64,
+    /// What must never be, and was seen all the same.
+    pub(crate) violations: AtomicU64,
+}
+
+impl Tally {
+    /// Counts what must never be and says so; whoever sees it goes the safe way.
+    pub(crate) fn violated(&self, credential: &str, what: &str) {
+        self.violations.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            credential,
+            what,
+            "an invariant is violated; this is a defect of Bellwether"
+        );
+    }
 }
 
 impl Surroundings {
@@ -40,7 +63,8 @@ impl Surroundings {
         keyring: Keyring,
     ) -> Self {
         let stopping = watch::Sender::new(false);
-        Self { clock, store, escrow, keyring, stopping, epoch: OnceCell::new() }
+        let (tally, epoch) = (Tally::default(), OnceCell::new());
+        Self { clock, store, escrow, keyring, stopping, tally, epoch }
     }
 
     /// The store's epoch: one and the same for as long as it is open.

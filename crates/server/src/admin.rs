@@ -125,7 +125,7 @@ impl Admin {
             "/healthz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
             "/readyz" => self.ready(),
             "/metrics" => {
-                metrics::answer(&self.gateway.handles(), self.clock().now(), self.version)
+                metrics::answer(&self.gateway.broker, &self.gateway.handles(), self.version)
             }
             "/v1/credentials" => json(StatusCode::OK, &Credentials { credentials: self.views() }),
             "/v1/events" => self.events(),

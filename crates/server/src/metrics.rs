@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bellwether_broker::Handle;
 use bellwether_broker::lifecycle::{Held, State, Timestamp};
+use bellwether_broker::{Broker, Handle};
 use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
@@ -18,14 +18,22 @@ use crate::answer::{Answer, text};
 #[derive(Debug)]
 struct Snapshot {
     handles: Vec<Handle>,
+    doubts: u64,
+    violations: u64,
     now: Timestamp,
     version: &'static str,
 }
 
 /// Renders all credentials.
-pub(crate) fn answer(handles: &[Handle], now: Timestamp, version: &'static str) -> Answer {
+pub(crate) fn answer(broker: &Broker, handles: &[Handle], version: &'static str) -> Answer {
     let mut registry = Registry::with_prefix("bellwether");
-    registry.register_collector(Box::new(Snapshot { handles: handles.to_vec(), now, version }));
+    registry.register_collector(Box::new(Snapshot {
+        handles: handles.to_vec(),
+        doubts: broker.doubts(),
+        violations: broker.invariant_violations(),
+        now: broker.clock().now(),
+        version,
+    }));
     let mut body = String::new();
     match encode(&mut body, &registry) {
         Ok(()) => {
@@ -45,12 +53,38 @@ impl Collector for Snapshot {
             build.metric_type(),
         )?;
         family(metric, &[("version", self.version)], &build)?;
+        self.tally(&mut encoder)?;
         self.counters(&mut encoder)?;
         self.gauges(&mut encoder)
     }
 }
 
 impl Snapshot {
+    fn tally(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let tally = [
+            ("doubts", "Renewals whose request may have been processed unheard", self.doubts),
+            ("invariant_violations", "What must never be; stays 0", self.violations),
+        ];
+        for (name, help, value) in tally {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                counter.metric_type(),
+            )?)?;
+        }
+        let kind = ConstGauge::new(0_i64).metric_type();
+        let mut metric =
+            encoder.encode_descriptor("credentials", "Credentials in each state", None, kind)?;
+        for state in State::ALL {
+            let is = |handle: &&Handle| handle.status().state == state;
+            let count = self.handles.iter().filter(is).count() as i64;
+            ConstGauge::new(count).encode(metric.encode_family(&[("state", state.as_str())])?)?;
+        }
+        Ok(())
+    }
+
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         type Read = fn(&Handle) -> &AtomicU32;
         let counters: [(&str, &str, Read); 6] = [

@@ -52,3 +52,6 @@ mod isolation;
 
 #[path = "contract/prefixes.rs"]
 mod prefixes;
+
+#[path = "contract/peers.rs"]
+mod peers;

@@ -51,6 +51,7 @@ async fn p11_a_store_that_fails_after_a_good_answer_loses_no_refresh_token() {
         renewed(&handle).await;
         renewed(&handle).await;
         assert_eq!(handle.status().state, State::Fresh);
+        assert_eq!(broker.invariant_violations(), 0);
         let totals = world.totals();
         let counted = (totals.refresh_uses, totals.refresh_reused, totals.families_revoked);
         assert_eq!(counted, (1, 0, 0), "{works:?}, restarted: {restarts}");

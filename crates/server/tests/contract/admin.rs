@@ -115,6 +115,10 @@ async fn metrics_are_in_the_exposition_format_and_ours_by_name() {
     assert!(samples >= 10, "{text}");
     assert!(text.contains(r#"bellwether_token_requests_total{credential="polling"} 1"#), "{text}");
     assert!(text.contains(r#"bellwether_credential_state{credential="polling",state="fresh"} 1"#));
+    assert!(text.contains("bellwether_doubts_total 0\n"), "{text}");
+    assert!(text.contains("bellwether_invariant_violations_total 0\n"), "{text}");
+    assert!(text.contains(r#"bellwether_credentials{state="fresh"} 2"#), "{text}");
+    assert!(text.contains(r#"bellwether_credentials{state="in_doubt"} 0"#), "{text}");
     assert!(text.ends_with("# EOF\n"), "OpenMetrics ends in EOF");
 }
 

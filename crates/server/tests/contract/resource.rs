@@ -273,8 +273,9 @@ async fn a_body_is_replayed_up_to_the_bound() {
     }
 }
 
+/// Elsewhere: 401, refresh, 401 and so on; 147 requests in 45 s, or five a second for ever.
 #[tokio::test]
-async fn a_401_for_want_of_permission_passes_with_one_renewal() {
+async fn p14_a_401_for_want_of_permission_passes_with_one_renewal() {
     let api = picky(|_| false).await;
     let stage = Stage::open(|setting| setting.resource_server = Some(api.url("/"))).await;
     let token = stage.token().await;

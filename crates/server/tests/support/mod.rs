@@ -12,7 +12,9 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::{Allowance, Quota, Timestamp, UnixTime};
 use bellwether_broker::oauth::{Client as OAuthClient, ClientAuthentication, Scope, Secret};
 use bellwether_broker::provider::Rotation;
-use bellwether_broker::store::{BootId, Clock, Key, Keyring, MemoryEscrow, MemoryStore, Store, SystemClock};
+use bellwether_broker::store::{
+    BootId, Clock, Key, Keyring, MemoryEscrow, MemoryStore, Store, SystemClock,
+};
 use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Http1, Obtain,
 };
@@ -186,8 +188,13 @@ impl Stage {
             let clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
             (Arc::new(MemoryStore::new(clock)), Keyring::ephemeral())
         });
-        let environment =
-            Environment { clock: Arc::clone(&clock) as Arc<dyn Clock>, store, escrow: Arc::new(MemoryEscrow::new()), keyring, seed: 3 };
+        let environment = Environment {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            store,
+            escrow: Arc::new(MemoryEscrow::new()),
+            keyring,
+            seed: 3,
+        };
         let broker = Broker::start(environment);
         let gateway_listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
         let admin_listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
