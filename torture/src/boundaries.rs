@@ -19,6 +19,9 @@ use crate::tracer::{self, Call, Fault, Scope, Traced};
 /// The first words of a process that lets itself be traced.
 pub(crate) const OFFER: &str = "be-traced";
 
+/// What was sent just before a kill arrives a little later.
+const ON_ITS_WAY: Duration = Duration::from_millis(150);
+
 /// A part of the path of whatever is in an escrow.
 const ESCROW: &str = "escrow";
 
@@ -125,11 +128,16 @@ impl Walk {
                 let asked = calls.iter().rposition(|call| call.name == "connect");
                 let kept = |call: &Call| call.name.ends_with("sync") && call.on.contains(ESCROW);
                 let durable = asked.is_some_and(|asked| calls[asked..].iter().any(kept));
-                Harm { since, at, showed: durable || shows(ended), alone: true }
+                Harm { since, at, showed: durable || shows(ended), heard: at + ON_ITS_WAY }
             }
             Fault::Eio | Fault::Enospc => {
                 let at = traced.ended;
-                Harm { since, at, showed: !traced.calls[number].is_on_socket(), alone: true }
+                Harm {
+                    since,
+                    at,
+                    showed: !traced.calls[number].is_on_socket(),
+                    heard: at + ON_ITS_WAY,
+                }
             }
         }
     }
@@ -151,7 +159,7 @@ impl Walk {
             requests: stage.requests_since(since),
             harms: Vec::new(),
         };
-        match evidence.phase(&Harm { since, at, showed: false, alone: true }) {
+        match evidence.phase(&Harm { since, at, showed: false, heard: at + ON_ITS_WAY }) {
             Phase::Before => outcome.tally.before += 1,
             Phase::During => outcome.tally.during += 1,
             Phase::After(_) => outcome.tally.after += 1,

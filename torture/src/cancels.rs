@@ -86,7 +86,7 @@ impl Cancel {
             requests: stage.requests_since(since),
             harms: Vec::new(),
         };
-        match evidence.phase(&Harm { since, at: gone, showed: true, alone: false }) {
+        match evidence.phase(&Harm { since, at: gone, showed: true, heard: gone }) {
             Phase::Before => outcome.tally.before += 1,
             Phase::During => outcome.tally.during += 1,
             Phase::After(_) => outcome.tally.after += 1,

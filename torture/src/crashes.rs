@@ -204,7 +204,7 @@ impl Point {
             let second = stage.start_token()?;
             let at = second.started + pace.share(self.seed % 1_000);
             if !second.wait_until(at) {
-                harms.push(kill(second, stage, true)?);
+                harms.push(kill(second, stage)?);
             }
         }
         let evidence = Evidence {
@@ -257,7 +257,7 @@ impl Point {
                 let Some(victim) = chosen else { return Ok(()) };
                 let from = victim.started;
                 if !self.wait_for_moment(stage, pace, known, from, &victim) {
-                    harms.push(kill(victim, stage, count == 1)?);
+                    harms.push(kill(victim, stage)?);
                 }
                 self.hear(stage, others, harms, complaints);
             }
@@ -269,7 +269,7 @@ impl Point {
                 let others: Result<Vec<Process>, String> =
                     (0..tokens).map(|_| stage.start_token()).collect();
                 if !self.wait_for_moment(stage, pace, known, from, &broker.process) {
-                    harms.push(kill_broker(broker, stage, tokens == 0)?);
+                    harms.push(kill_broker(broker, stage)?);
                 }
                 self.hear(stage, others?, harms, complaints);
             }
@@ -278,7 +278,7 @@ impl Point {
                 let broker = stage.start_serve()?;
                 let from = broker.process.started;
                 if !self.wait_for_moment(stage, pace, known, from, &broker.process) {
-                    harms.push(kill_broker(broker, stage, true)?);
+                    harms.push(kill_broker(broker, stage)?);
                 }
             }
         }
@@ -353,17 +353,18 @@ impl Point {
     }
 }
 
-fn kill(victim: Process, stage: &Stage<'_>, alone: bool) -> Result<Harm, String> {
+fn kill(victim: Process, stage: &Stage<'_>) -> Result<Harm, String> {
     let since = victim.started;
-    let ended = victim.kill()?;
-    let (at, showed) = (stage.workshop.time.now(), !ended.printed.is_empty());
-    Ok(Harm { since, at, showed, alone })
+    victim.signal(Signal::KILL);
+    let at = stage.workshop.time.now();
+    let showed = !victim.end()?.printed.is_empty();
+    Ok(Harm { since, at, showed, heard: stage.heard()? })
 }
 
-fn kill_broker(victim: Broker, stage: &Stage<'_>, alone: bool) -> Result<Harm, String> {
+fn kill_broker(victim: Broker, stage: &Stage<'_>) -> Result<Harm, String> {
     let since = victim.process.started;
     victim.process.signal(Signal::KILL);
     let at = stage.workshop.time.now();
     victim.kill()?;
-    Ok(Harm { since, at, showed: false, alone })
+    Ok(Harm { since, at, showed: false, heard: stage.heard()? })
 }

@@ -19,8 +19,8 @@ pub(crate) struct Harm {
     pub(crate) at: Timestamp,
     /// Whether it had shown its token by then: whatever was shown is to be kept.
     pub(crate) showed: bool,
-    /// Whether nobody else could have sent what arrives a little later.
-    pub(crate) alone: bool,
+    /// Until when what it had sent may have arrived.
+    pub(crate) heard: Timestamp,
 }
 
 /// The requests of one point and what befell the processes that sent them.
@@ -51,6 +51,18 @@ impl Evidence {
             Some(request) if harm.at < request.at + self.latency => Phase::During,
             Some(request) => Phase::After(harm.at.since(request.at + self.latency)),
         }
+    }
+
+    /// The harms, for whoever looks into a failure: when, after the first request that counts.
+    pub(crate) fn harms_told(&self) -> String {
+        let began = self.requests.first().map(|request| request.at).unwrap_or_default();
+        let told = |harm: &Harm| {
+            let ms = |at: Timestamp| at.as_nanos() as f64 / 1e6 - began.as_nanos() as f64 / 1e6;
+            let shown = if harm.showed { ", had shown its token" } else { "" };
+            format!("{:.1} to {:.1} ms{shown}", ms(harm.since), ms(harm.at))
+        };
+        let told: Vec<String> = self.harms.iter().map(told).collect();
+        format!("  harmed, after the first request judged: {}", told.join("; "))
     }
 
     /// How many requests with this refresh token may have been left without a kept answer.
@@ -115,9 +127,6 @@ impl Evidence {
     }
 }
 
-/// What was sent just before the harm arrives a little after it, on a busy machine even later.
-const ON_ITS_WAY: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(150)];
-
 fn in_its_life(request: &Entry, harm: &Harm) -> bool {
-    harm.since <= request.at && request.at <= harm.at + ON_ITS_WAY[usize::from(harm.alone)]
+    harm.since <= request.at && request.at <= harm.heard
 }

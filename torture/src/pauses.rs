@@ -105,7 +105,8 @@ impl Pause {
         let began = holder.started;
         others.insert(0, holder);
         let ends: Vec<_> = others.into_iter().map(Process::end).collect();
-        let harm = Harm { since: began, at: time.now(), showed: false, alone: false };
+        let at = time.now();
+        let harm = Harm { since: began, at, showed: false, heard: at };
         if self.longer {
             harms.push(harm);
         }

@@ -108,7 +108,8 @@ impl Disturbed<'_> {
             self.complaints.push("a secret was logged".to_owned());
         }
         let wrong = evidence.count(tally);
-        self.complaints.extend(wrong);
+        let harms = if wrong.is_empty() { None } else { Some(evidence.harms_told()) };
+        self.complaints.extend(wrong.into_iter().chain(harms));
         self.complaints
     }
 

@@ -252,6 +252,13 @@ credentials = ["{NAME}"]
         self.judge.totals().token_requests
     }
 
+    /// Asks the judge something and waits for the answer: whatever was sent before has been heard by
+    /// then. Answers with the time.
+    pub(crate) fn heard(&self) -> Result<Timestamp, String> {
+        crate::http::ask(self.judge.address(), "GET", "/lab/ledger", "", "")?;
+        Ok(self.workshop.time.now())
+    }
+
     /// Waits for a further request, while `may_come`; answers when it arrived.
     pub(crate) fn wait_for_request(
         &self,
