@@ -45,6 +45,10 @@ fn main() -> ExitCode {
         }
         if let Some(violation) = run.violation {
             failed.push((seed, violation));
+            // One shows what a mistake does.
+            if wish.options.mistake.is_some() {
+                break;
+            }
         }
     }
     if shows {

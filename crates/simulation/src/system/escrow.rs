@@ -16,7 +16,6 @@ pub(super) struct Record {
     /// Whose grant it is, to tell if tokens are mixed up.
     pub(super) credential: usize,
     pub(super) response: Response,
-    pub(super) secret: u32,
 }
 
 /// As `bellwether-store` thins out: when there are more …

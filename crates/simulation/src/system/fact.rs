@@ -21,7 +21,6 @@ pub(super) struct Dispatch {
     pub(super) request: usize,
     /// The refresh token, if one was sent.
     pub(super) token: Option<u64>,
-    pub(super) attempt: u64,
     /// The lease that it was sent under.
     pub(super) fence: u64,
     /// When it was looked whether it is too late, and when it left.
@@ -39,6 +38,8 @@ pub(super) struct Dispatch {
     pub(super) doubt_since: Option<Timestamp>,
     /// A wall clock is off by more than networks leave.
     pub(super) clocks_are_wrong: bool,
+    /// The escrow of this machine has what came after the token.
+    pub(super) escrow_knows_better: bool,
     /// Room for the answer was made.
     pub(super) has_room: bool,
     /// The row marks the token as refused.
@@ -47,6 +48,9 @@ pub(super) struct Dispatch {
     pub(super) owes: bool,
 }
 
+/// What happened. The trace shows all of it, the checkers mind what they need.
+#[allow(dead_code, reason = "the trace shows every field")]
+#[allow(clippy::large_enum_variant, reason = "a fact lives as long as it is told")]
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fact {
     /// Faults come from now on, or come no more.
@@ -100,6 +104,11 @@ pub(super) enum Fact {
         fence: u64,
         before: Option<(Lease, bool)>,
         asked: Duration,
+    },
+    /// A lease was given back.
+    Released {
+        place: Place,
+        is_own: bool,
     },
     /// A row was written.
     Saved {

@@ -42,8 +42,6 @@ mistakes! {
     NoRoomIgnored,
     /// What the escrow has is not looked at.
     EscrowIgnoredAtRecovery,
-    /// What the escrow has is not looked at when a process starts.
-    EscrowIgnoredAtStart,
     /// The escrow's record of another grant is taken.
     EscrowOfAnotherGrant,
     /// No lease is taken.
@@ -68,8 +66,6 @@ mistakes! {
     TooLateIgnored,
     /// Whoever is refused marks whatever is in the row.
     LoserMarksTheRow,
-    /// A refusal stops, although somebody else has rotated meanwhile.
-    RefusalNotConfirmed,
     /// A refused refresh token is sent again.
     RefusedTokenSent,
     /// `invalid_client` marks the refresh token.
@@ -102,8 +98,6 @@ mistakes! {
     RefreshTokenOfFailureDropped,
     /// A new token does not raise the generation.
     GenerationNotRaised,
-    /// A row's token is taken whatever its generation.
-    OlderGenerationAdopted,
     /// A token is taken for longer-lived than it is.
     LifetimeStretched,
     /// A restored store is not noticed.
@@ -124,8 +118,6 @@ mistakes! {
     ExpiryByWallClock,
     /// A renewal whose task panics is never told of.
     PanicHoldsFlight,
-    /// A panic after sending is no doubt.
-    PanicIsNoDoubt,
     /// A failure is not told to who waits.
     WaitersDropped,
     /// A timer is lost.
@@ -134,6 +126,4 @@ mistakes! {
     FlightPerScope,
     /// Who must authorise again is probed for.
     TerminalProbed,
-    /// A token that came of a refusal's doubt is given up when the store is slow.
-    UnsavedForgotten,
 }

@@ -74,6 +74,12 @@ impl World {
         let row = self.store.row(key).unwrap_or_default();
         let lease = self.store.lease(key);
         // A later holder may have taken over meanwhile: that is for the lease to prevent.
+        let best = self.escrows[machine].best(key);
+        let escrow_knows_better = best.is_some_and(|best| {
+            best.generation > row.generation
+                && best.presented == request.token
+                && best.response.refresh().is_some_and(|kept| Some(kept) != request.token)
+        });
         let is_ours = lease.is_none() || lease.map(|lease| lease.fence) == fence;
         let is_intent_lost = intended_at.is_some_and(|at| self.store.fell_at(key) >= at);
         let about_it = |mark: super::store::Mark| mark.presented == request.token;
@@ -82,7 +88,6 @@ impl World {
         Dispatch {
             request: number,
             token: request.token,
-            attempt,
             fence: fence.unwrap_or_default(),
             checked_at: request.checked_at,
             left_at: now,
@@ -95,6 +100,7 @@ impl World {
                 || self.grants[request.credential].is_forked,
             doubt_since: doubt.map(seen),
             clocks_are_wrong: self.weather.clocks_are_wrong,
+            escrow_knows_better,
             has_room,
             is_refused: row.refused.is_some() && row.refused == request.token,
             owes: false,
@@ -154,14 +160,13 @@ impl World {
         if self.requests[number].spent {
             self.grants[credential].spent(self.now, request.token);
         }
-        let response = match response {
-            Response::Granted { refresh, .. } if self.strikes(Fault::AnswerBroken) => {
-                Response::Broken { refresh }
-            }
-            Response::Granted { .. } if self.strikes(Fault::ServerErrorAfter) => {
-                Response::Broken { refresh: None }
-            }
-            response => response,
+        let is_granted = matches!(response, Response::Granted { .. });
+        let response = if is_granted && self.strikes(Fault::AnswerBroken) {
+            Response::Broken { refresh: response.refresh() }
+        } else if is_granted && self.strikes(Fault::ServerErrorAfter) {
+            Response::Broken { refresh: None }
+        } else {
+            response
         };
         self.send_back(number, Answered::With(response));
     }

@@ -57,6 +57,8 @@ pub(super) struct Keeper {
     pub(super) wake_at: Option<Timestamp>,
     pub(super) waiters: Vec<(WaiterId, Timestamp)>,
     pub(super) state: State,
+    /// When it began, or began anew.
+    pub(super) began_at: Timestamp,
     /// Its process has read the row since it started.
     pub(super) has_loaded: bool,
 }
@@ -142,7 +144,6 @@ pub(super) struct Request {
     pub(super) secret: u32,
     pub(super) token: Option<u64>,
     pub(super) checked_at: Timestamp,
-    pub(super) not_after: Timestamp,
     /// It was processed and may have spent the token.
     pub(super) spent: bool,
     pub(super) answer: Answered,

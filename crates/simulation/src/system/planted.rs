@@ -36,7 +36,6 @@ impl World {
         let now = self.local(id.node);
         let keeper = &mut self.nodes[id.node].keepers[credential];
         let is_first = !std::mem::replace(&mut keeper.has_loaded, true);
-        let known = keeper.generation;
         let mut recorded = recorded;
         match self.mistake {
             Some(Mistake::DoubtForgottenAtStart) if is_first => {
@@ -53,11 +52,6 @@ impl World {
             }
             Some(Mistake::RefusedTokenSent | Mistake::TerminalProbed) => {
                 recorded.grant = bellwether_lifecycle::renewal::Grant::Usable;
-            }
-            Some(Mistake::OlderGenerationAdopted) => {
-                if let Some(held) = &mut recorded.held {
-                    held.generation = known + 1;
-                }
             }
             Some(Mistake::LifetimeStretched) => {
                 if let Some(held) = &mut recorded.held {
@@ -128,6 +122,34 @@ impl World {
         }
     }
 
+    /// What the escrow has, as a mistaken system reads it.
+    pub(super) fn mistaken_kept_answer(&self, answer: Answer) -> Answer {
+        match (self.mistake, answer) {
+            (
+                Some(Mistake::RefreshTokenOfFailureDropped),
+                Answer::Failed { failure, refused, rotated: _ },
+            ) => Answer::Failed { failure, refused, rotated: false },
+            (_, answer) => answer,
+        }
+    }
+
+    /// What a report becomes on its way to a mistaken system.
+    pub(super) fn mistaken_report(&self, step: Step, report: Report) -> Report {
+        match (self.mistake, step, report) {
+            (
+                Some(Mistake::IntentFailureIgnored),
+                Step::Save(Change::Intent { .. }),
+                Report::Broken(_),
+            )
+            | (
+                Some(Mistake::IntentSupersededIgnored),
+                Step::Save(Change::Intent { .. }),
+                Report::Superseded,
+            ) => Report::Done,
+            (_, _, report) => report,
+        }
+    }
+
     pub(super) fn mistaken_failure(
         &self,
         failure: Failure,
@@ -163,7 +185,6 @@ impl World {
                 }
                 step
             }
-            (Some(Mistake::UnsavedForgotten), Step::Wait(_)) => Step::Release,
             (Some(Mistake::LostAnswerIsRefusal), Step::Save(Change::Fail { .. }))
                 if matches!(report, Report::Unanswered(_)) =>
             {

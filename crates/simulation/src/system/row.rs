@@ -80,8 +80,12 @@ impl World {
 
     /// What the renewal is told of a row that was read.
     pub(super) fn loaded(&mut self, id: FlightId, row: Option<Row>) -> Report {
-        let row = row.unwrap_or_default();
+        let confirms = !self.makes(Mistake::LoserMarksTheRow);
         let Some(flight) = self.nodes[id.node].flight(id) else { return super::step::BROKEN };
+        let row = match flight.loaded.filter(|_| flight.has_read && !confirms) {
+            Some(before) => before,
+            None => row.unwrap_or_default(),
+        };
         let (key, order, credential) = (flight.key, flight.order, flight.credential);
         flight.row = Some(row);
         let ours = flight.to_send();
@@ -121,7 +125,7 @@ impl World {
                     lifetime: lifetime
                         .map(|life| sent_at.until(record.sent_at.later(life).resolve(now))),
                 },
-                failed => failed,
+                failed => self.mistaken_kept_answer(failed),
             },
         });
         let recorded = self.mistaken_recorded(id, credential, recorded);
@@ -137,7 +141,6 @@ impl World {
     pub(super) fn record(&mut self, id: FlightId) -> Option<Record> {
         let wall_error = self.wall_error(id.node);
         let reading = self.machines[self.nodes[id.node].machine].reading(self.now);
-        let secret = self.nodes[id.node].secret;
         let flight = self.nodes[id.node].flight(id)?;
         Some(Record {
             generation: flight.row.map_or(0, |row| row.generation) + 1,
@@ -147,7 +150,6 @@ impl World {
             presented: flight.presented,
             credential: flight.credential,
             response: flight.response?,
-            secret,
         })
     }
 
@@ -329,7 +331,6 @@ impl World {
         let mut held = self.held(node, &found);
         let spends = self.scenario.plans[credential].spends;
         let best = self.escrows[machine].best(credential).copied().filter(|_| spends);
-        let best = best.filter(|_| !self.makes(Mistake::EscrowIgnoredAtStart));
         if let Some(record) = best
             && let Response::Granted { access, lifetime, .. } = record.response
             && record.generation > generation

@@ -222,11 +222,15 @@ impl World {
                 })
             }
             Job::Release { fence } => {
-                if self.makes(Mistake::ReleaseWithoutFence) {
-                    let fence = self.store.lease(key).map_or(0, |lease| lease.fence);
-                    self.store.release(key, fence);
-                } else {
-                    self.store.release(key, fence);
+                let lease = self.store.lease(key);
+                let is_careless = self.makes(Mistake::ReleaseWithoutFence);
+                self.store.release(
+                    key,
+                    lease.map_or(fence, |l| if is_careless { l.fence } else { fence }),
+                );
+                if let Some(lease) = lease.filter(|_| self.store.lease(key).is_none()) {
+                    let is_own = lease.serial == id.serial || lease.fence == fence;
+                    self.tell(Fact::Released { place: errand.place, is_own });
                 }
                 Job::Report(Report::Done)
             }
@@ -293,7 +297,9 @@ impl World {
         let row = Row { epoch: self.store.epoch, ..row };
         let careless = self.makes(Mistake::NoFenceCheck)
             || self.makes(Mistake::NoLease)
-            || self.makes(Mistake::RecoveredWithoutLease);
+            || self.makes(Mistake::RecoveredWithoutLease)
+            || self.makes(Mistake::LoserMarksTheRow)
+                && matches!(change, Change::Fail { refused: true, .. });
         let saved = match careless {
             true => {
                 self.store.write(self.now, key, row);
@@ -372,7 +378,10 @@ impl World {
         self.totals.events += 1;
         let local = self.local(id.node);
         let Some(flight) = self.nodes[id.node].flight(id) else { return };
-        if matches!(flight.step, Step::Save(Change::Intent { .. })) && report == Report::Done {
+        let step = flight.step;
+        let report = self.mistaken_report(step, report);
+        let Some(flight) = self.nodes[id.node].flight(id) else { return };
+        if matches!(step, Step::Save(Change::Intent { .. })) && report == Report::Done {
             flight.intended_at = flight.saved_at;
         }
         let step = flight.renewal.next(local, report);
@@ -404,7 +413,6 @@ impl World {
             secret,
             token: flight.presented,
             checked_at: self.now,
-            not_after: self.machines[self.nodes[id.node].machine].world(not_after),
             spent: false,
             answer: super::node::Answered::Nothing,
         };

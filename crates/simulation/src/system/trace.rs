@@ -40,6 +40,7 @@ impl World {
             Fact::Sent { place, .. }
             | Fact::ToldToWait { place, .. }
             | Fact::Leased { place, .. }
+            | Fact::Released { place, .. }
             | Fact::Saved { place, .. }
             | Fact::Published { place, .. }
             | Fact::Withdrawn { place }

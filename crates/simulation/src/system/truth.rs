@@ -135,14 +135,14 @@ impl World {
                 };
                 // It may just have ended, and its successor be on its way.
                 let recently = Duration::from_secs(6) + self.scenario.request_limit * 2;
-                let ended_at = keeper.published.map_or(status.since, |published| {
+                let ended_at = keeper.published.map_or(keeper.began_at, |published| {
                     let machine = &self.machines[self.nodes[node].machine];
                     let withdrawn_at =
                         Some(machine.now(published.at)).filter(|_| published.withdrawn);
                     withdrawn_at.unwrap_or(published.held.expires_at())
                 });
                 let is_on_its_way = status.state != State::NeedsReauth
-                    && (now.since(ended_at.max(status.since)) < recently);
+                    && (now.since(ended_at.max(keeper.began_at)) < recently);
                 let may_wait = may_wait || is_on_its_way;
                 let look = Look {
                     state: status.state,

@@ -538,6 +538,7 @@ impl World {
                 wake_at: None,
                 waiters: Vec::new(),
                 state: State::Renewing,
+                began_at: now,
                 has_loaded: false,
             })
             .collect();
@@ -552,6 +553,7 @@ impl World {
     pub(super) fn reconfigure(&mut self, node: usize, credential: usize) {
         if self.nodes[node].is_up {
             self.tell(Fact::Reconfigured { node, credential });
+            self.nodes[node].keepers[credential].began_at = self.local(node);
             self.handle(node, credential, Event::Reconfigured, None);
         }
     }

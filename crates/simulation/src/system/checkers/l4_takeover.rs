@@ -10,6 +10,9 @@ pub(super) struct Takeover;
 
 impl Checker for Takeover {
     fn see(&mut self, at: Timestamp, fact: &Fact) -> Verdict {
+        if let Fact::Released { place, is_own: false } = *fact {
+            return Err(format!("process {} gave back a lease of another", place.node));
+        }
         let Fact::Leased { place, before: Some((lease, is_alive)), asked, .. } = *fact else {
             return Ok(());
         };

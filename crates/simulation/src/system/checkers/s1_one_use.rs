@@ -58,7 +58,7 @@ impl OneUse {
                 // Clocks of two machines differ by more than the window leaves.
                 let since = again.doubt_since.unwrap_or_default();
                 let is_misled = again.clocks_are_wrong && since > first_used_at + window / 8;
-                again.left_at <= first_used_at + window || is_misled
+                again.checked_at <= first_used_at + window || is_misled
             }
             Replay::LastResort => false,
         };
@@ -75,6 +75,13 @@ impl OneUse {
 impl Checker for OneUse {
     fn see(&mut self, at: Timestamp, fact: &Fact) -> Verdict {
         match *fact {
+            Fact::Sent { dispatch, .. }
+                if dispatch.escrow_knows_better
+                    && !dispatch.is_blind
+                    && dispatch.left_at.since(dispatch.checked_at) <= self.request_limit =>
+            {
+                return Err("a refresh token was sent whose successor is in the escrow".to_owned());
+            }
             Fact::Sent { dispatch, .. } if dispatch.token.is_some() => {
                 self.sent.insert(dispatch.request, dispatch);
             }
