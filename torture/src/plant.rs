@@ -12,7 +12,7 @@ pub(crate) enum Plant {
     Rollback,
     /// The store is gone after a renewal.
     Forget,
-    /// Two holders renew from copies of one store.
+    /// Two holders renew from copies of one store: a broker that knows a copy sends nothing.
     Clone,
     /// An answer is lost, and nobody says so.
     Deaf,

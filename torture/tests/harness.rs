@@ -52,8 +52,6 @@ fn what_is_planted_is_found() {
         ("rollback", "R1", "spent_twice"),
         ("rollback", "R3", "spent_twice"),
         ("forget", "R1", "lost_wrongly"),
-        ("clone", "R1", "spent_twice"),
-        ("clone", "R5", "spent_twice"),
         ("deaf", "R1", "dishonest"),
     ];
     for (plant, class, count) in cases {
