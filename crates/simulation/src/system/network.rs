@@ -43,6 +43,7 @@ impl World {
             return self.come_back(number, Answered::NotSent);
         }
         self.tell(Fact::Sent { place, dispatch });
+        self.grants[request.credential].sent(self.now, request.token);
         if self.strikes(Fault::RequestLost) || self.weather.network_away_until > self.now {
             return;
         }

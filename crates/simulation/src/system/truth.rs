@@ -16,6 +16,8 @@ pub(super) struct Grant {
     pub(super) newest: u64,
     /// The first use of a refresh token whose answers nobody has kept.
     unheard: Option<(Timestamp, Option<u64>)>,
+    /// When a refresh token was first sent.
+    first_sent: Option<(Timestamp, Option<u64>)>,
     /// The latest request that was processed.
     pub(super) latest_request: usize,
     /// A person took it back.
@@ -33,6 +35,12 @@ pub(super) struct Grant {
 }
 
 impl Grant {
+    pub(super) fn sent(&mut self, now: Timestamp, token: Option<u64>) {
+        if self.first_sent.is_none_or(|(_, sent)| sent != token) {
+            self.first_sent = Some((now, token));
+        }
+    }
+
     pub(super) fn spent(&mut self, now: Timestamp, token: Option<u64>) {
         if self.unheard.is_none_or(|(_, unheard)| unheard != token) {
             self.unheard = Some((now, token));
@@ -172,7 +180,10 @@ impl World {
         let replay = self.scenario.plans[credential].replay();
         let calm_from = self.weather.changed_at;
         let grant = &mut self.grants[credential];
-        let outlasted = grant.unheard.is_some_and(|(since, _)| match replay {
+        // A doubt counts from when the token was first sent: nobody knows when it arrived.
+        let sent = |token| grant.first_sent.filter(|(_, sent)| *sent == token);
+        let doubted = grant.unheard.map(|(since, token)| sent(token).map_or(since, |(at, _)| at));
+        let outlasted = doubted.is_some_and(|since| match replay {
             Replay::Free => false,
             Replay::LastResort => true,
             Replay::Within(window) => calm_from + recovery > since + window.mul_f64(0.75),
