@@ -208,10 +208,9 @@ impl Renewal {
                 self.unsaved = None;
                 match self.is_published {
                     true => self.release(),
-                    // The row lacked what this process has; it is to be replaced all the same.
-                    false
-                        if source == Source::Escrow && held.generation <= self.order.generation =>
-                    {
+                    // The row lacked what this process has, or what has ended meanwhile; it is to
+                    // be replaced all the same.
+                    false if !self.is_worth_giving(now, held, source) => {
                         self.is_escrowed = false;
                         self.doing = Doing::Loading;
                         Step::Load
@@ -219,7 +218,9 @@ impl Renewal {
                     false => self.publish(Outcome::Granted { held, source }),
                 }
             }
-            (Doing::Accepting { .. }, Report::Broken(_)) if self.order.spends => self.on_unsaved(),
+            (Doing::Accepting { .. }, Report::Broken(_)) if self.order.spends => {
+                self.on_unsaved(now)
+            }
             (Doing::Accepting { .. }, Report::Superseded) if self.order.spends => {
                 self.lease_until = None;
                 self.acquire()
@@ -476,9 +477,20 @@ impl Renewal {
         Step::Save(Change::Accept { generation, source, doubt_since })
     }
 
+    /// Whether an answer ends the renewal. One from the escrow may be no news, or too old.
+    fn is_worth_giving(&self, now: Timestamp, held: Held, source: Source) -> bool {
+        let is_news = held.generation > self.order.generation && now < held.hand_out_until();
+        source != Source::Escrow || is_news
+    }
+
     /// The store does not take the answer. It may go to callers as soon as it cannot be lost.
-    fn on_unsaved(&mut self) -> Step {
+    fn on_unsaved(&mut self, now: Timestamp) -> Step {
         match self.unsaved {
+            Some((held, source))
+                if !self.is_published && !self.is_worth_giving(now, held, source) =>
+            {
+                self.publish(Outcome::Elsewhere { retry_after: LOOK_AGAIN })
+            }
             Some((held, source)) if self.is_escrowed && !self.is_published => {
                 self.publish(Outcome::Granted { held, source })
             }

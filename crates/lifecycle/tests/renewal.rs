@@ -74,6 +74,11 @@ fn granted() -> Answer {
     Answer::Granted { sent_at: NOW, lifetime: Some(secs(3600)) }
 }
 
+/// A token whose life is over.
+fn ended() -> Answer {
+    Answer::Granted { sent_at: NOW, lifetime: Some(Duration::ZERO) }
+}
+
 fn refused() -> Answer {
     Answer::Failed { failure: failure(Cause::Reauthorize), refused: true, rotated: false }
 }
@@ -357,6 +362,26 @@ fn the_escrow_knows_more_than_the_row() {
                 (beside(left, 5, 11, granted()), accept(5, Source::Escrow)),
                 (Report::Done, Step::Load),
                 (loaded(Recorded { generation: 5, attempt: 11, ..row() }), Step::Reserve),
+            ],
+        ),
+        (
+            "a token that has ended since: saved, and replaced at once",
+            order(),
+            vec![
+                (leased(), Step::Load),
+                (beside(left, 5, 11, ended()), accept(5, Source::Escrow)),
+                (Report::Done, Step::Load),
+                (loaded(Recorded { generation: 5, attempt: 11, ..row() }), Step::Reserve),
+            ],
+        ),
+        (
+            "a token that has ended since, and the store is down: nobody gets it",
+            order(),
+            vec![
+                (leased(), Step::Load),
+                (beside(left, 5, 11, ended()), accept(5, Source::Escrow)),
+                (broken(), elsewhere()),
+                (Report::Done, Step::Wait(Duration::from_millis(100))),
             ],
         ),
         (
