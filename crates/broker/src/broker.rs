@@ -76,10 +76,12 @@ impl Broker {
     pub async fn add(&self, settings: CredentialSettings) -> Added {
         let settings = Arc::new(Credential::new(settings, |terms| self.terms.share(terms)));
         let (mut tokens, mut attempts, mut known_tokens) = (Vec::new(), Vec::new(), Vec::new());
+        let mut is_unsettled = false;
         for member in 0..settings.pool.max(1) {
             let restored = restore::restore(&self.surroundings, &settings, member).await;
             attempts.push(restored.as_ref().map_or(0, |restored| restored.attempt));
             if let Some(restored) = restored {
+                is_unsettled |= restored.is_unsettled;
                 tokens.extend(restored.token);
                 known_tokens.extend(restored.known);
             }
@@ -88,7 +90,9 @@ impl Broker {
         let surroundings = Arc::clone(&self.surroundings);
         let status = Lifecycle::new(settings.policy(), surroundings.clock.now()).status();
         let shared = Arc::new(Shared::new(id, settings, surroundings, status));
-        let command = Command::Add { shared: Arc::clone(&shared), restored: tokens, attempts };
+        let restored = tokens;
+        let command =
+            Command::Add { shared: Arc::clone(&shared), restored, attempts, is_unsettled };
         // A broker that has stopped adds nothing; its handles say so.
         let _ = self.commands.send(command);
         let handle = Handle { shared, commands: self.commands.clone() };

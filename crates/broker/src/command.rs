@@ -20,6 +20,8 @@ pub(crate) enum Command {
         shared: Arc<Shared>,
         restored: Vec<Token>,
         attempts: Vec<u64>,
+        /// Whether something is to be settled before it is due.
+        is_unsettled: bool,
     },
     Remove(CredentialId),
     Replace {

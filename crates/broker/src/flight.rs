@@ -313,6 +313,7 @@ impl Flight {
         let Some((received, sent_at)) = self.received.take() else { return Ok(Report::Done) };
         let (surroundings, attempt) = (Arc::clone(&self.surroundings), self.renewal.attempt());
         let presented = self.presented.clone().unwrap_or_default();
+        let replaced = self.order.generation;
         let row = self.row();
         let about = About {
             issued_to: row.record.issued_to.clone(),
@@ -321,7 +322,7 @@ impl Flight {
             attempt,
             sent_at,
         };
-        let generation = row.generation + 1;
+        let generation = row.generation.max(replaced) + 1;
         let answer = KeptAnswer::new(about, &received, &*surroundings.clock);
         let sealed = answer.seal(&surroundings.keyring, &self.key, generation);
         let kept = surroundings.escrow.append(&self.key, sealed).await;

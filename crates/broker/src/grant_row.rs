@@ -200,6 +200,9 @@ impl GrantRow {
                     }
                 }
                 if let Some(salvaged) = read.and_then(|read| read.reading.refresh_token.clone()) {
+                    if let Some(doubt) = &mut record.doubt {
+                        doubt.presented = surroundings.refresh_digest(&salvaged).to_hex();
+                    }
                     record.refresh_token = Some(salvaged);
                 }
                 self.generation = generation;
@@ -215,8 +218,8 @@ impl GrantRow {
     }
 }
 
-/// The best answer the escrow has for this grant: of the highest generation, a token before a
-/// failure, the last of its kind.
+/// The best answer the escrow has for this grant: of the highest generation, one that brings a
+/// token before a failure, the last of its kind.
 pub(crate) async fn escrowed(
     surroundings: &Surroundings,
     settings: &Credential,
@@ -237,7 +240,7 @@ pub(crate) async fn escrowed(
         if answer.issued_to != row.record.issued_to {
             continue;
         }
-        let mut reading = answer.read(&secrets);
+        let mut reading = answer.read(&secrets, &*surroundings.clock);
         if answer.identity != row.record.identity
             && let Ok(response) = &mut reading.outcome
         {
@@ -255,7 +258,11 @@ pub(crate) async fn escrowed(
             attempt: read.attempt,
             answer: read.answer(settings.spends()),
         };
-        let rank = (kept.generation, matches!(escrowed.answer, Answer::Granted { .. }));
+        let brings = match escrowed.answer {
+            Answer::Granted { .. } => true,
+            Answer::Failed { rotated, .. } => rotated,
+        };
+        let rank = (kept.generation, brings);
         if best.as_ref().is_none_or(|(highest, ..)| rank >= *highest) {
             best = Some((rank, escrowed, read));
         }

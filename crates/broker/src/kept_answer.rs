@@ -86,7 +86,8 @@ impl KeptAnswer {
     }
 
     /// What it says, as if it had just come. `secrets` were sent and must not come back in a text.
-    pub(crate) fn read(&self, secrets: &[&Secret]) -> Reading {
+    /// A lifetime counts from [`sent_at`](Self::sent_at), which may have moved: its end has not.
+    pub(crate) fn read(&self, secrets: &[&Secret], clock: &dyn Clock) -> Reading {
         let received = Received {
             status: self.status,
             content_type: self.content_type.clone(),
@@ -97,7 +98,12 @@ impl KeptAnswer {
             body: Zeroizing::new(BASE64.decode(&self.body.0).unwrap_or_default()),
             truncated: self.truncated,
         };
-        read(&received.message(UnixTime::from_millis(self.wall), secrets))
+        let mut reading = read(&received.message(UnixTime::from_millis(self.wall), secrets));
+        if let Ok(response) = &mut reading.outcome {
+            let end = response.expires_in.map(|life| self.sent_at.later(life).resolve(clock));
+            response.expires_in = end.map(|end| self.sent_at(clock).until(end));
+        }
+        reading
     }
 
     pub(crate) fn seal(&self, keyring: &Keyring, key: &Key, generation: u64) -> Row {
@@ -108,5 +114,44 @@ impl KeptAnswer {
     pub(crate) fn open(keyring: &Keyring, key: &Key, row: &Row) -> Result<Self, OpenError> {
         let plain = keyring.open(key, row.generation, &row.sealed)?;
         serde_json::from_slice(&plain).map_err(|_| OpenError::Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bellwether_store::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn a_token_kept_before_a_reboot_ends_when_the_server_ends_it() {
+        let body = br#"{"access_token":"a","token_type":"Bearer","expires_in":3600}"#;
+        let received = Received {
+            status: 200,
+            content_type: None,
+            retry_after: None,
+            date: None,
+            www_authenticate: None,
+            location: false,
+            body: Zeroizing::new(body.to_vec()),
+            truncated: false,
+        };
+        let clock = ManualClock::new();
+        let about = About {
+            issued_to: String::new(),
+            identity: String::new(),
+            presented: String::new(),
+            attempt: 1,
+            sent_at: clock.now(),
+        };
+        let kept = KeptAnswer::new(about, &received, &clock);
+        let written = clock.wall().as_secs();
+        clock.reboot(Duration::from_secs(600));
+        clock.set_wall(UnixTime::from_secs(written + 600));
+        let response = kept.read(&[], &clock).outcome.expect("a token");
+        let end = kept.sent_at(&clock) + response.expires_in.expect("a lifetime");
+        assert_eq!(clock.now().until(end), Duration::from_secs(3000));
     }
 }

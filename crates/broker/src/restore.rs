@@ -18,6 +18,9 @@ use bellwether_oauth::{Client, ClientAuthentication, Scope};
 pub(crate) struct Restored {
     pub(crate) token: Option<Token>,
     pub(crate) attempt: u64,
+    /// Whether something is to be settled at once: a doubt has a window that passes, and what only the
+    /// escrow has is unknown to others.
+    pub(crate) is_unsettled: bool,
     /// Digests of access tokens that were handed out, this one's and those before.
     pub(crate) known: Vec<String>,
 }
@@ -37,9 +40,11 @@ pub(crate) async fn restore(
         without(&error, "row");
         GrantRow::unknown(surroundings, settings)
     });
+    let found = row.generation;
     if let Err(error) = catch_up(surroundings, settings, &key, &mut row).await {
         without(&error, "escrow");
     }
+    let is_behind = found < row.generation;
     let GrantRow { generation, record, .. } = row;
     let clock: &dyn Clock = &*surroundings.clock;
     let token = record.token(member, generation, clock);
@@ -50,7 +55,8 @@ pub(crate) async fn restore(
     let token = token.filter(|token| token.held().is_alive(clock.now()));
     // What the latest request met is news to us: it is shared while it is recent.
     let attempt = record.attempt.saturating_sub(u64::from(is_news));
-    Some(Restored { token, attempt, known })
+    let is_unsettled = is_behind || record.intent.is_some() || record.doubt.is_some();
+    Some(Restored { token, attempt, is_unsettled, known })
 }
 
 /// Adds what the escrow has and the row has not.

@@ -166,7 +166,11 @@ impl Scheduler {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Add { shared, restored, attempts } => self.add(shared, restored, attempts),
+            Command::Add { shared, restored, attempts, is_unsettled } => {
+                let id = shared.id;
+                self.add(shared, restored, attempts);
+                self.handle(id, if is_unsettled { Event::Renew } else { Event::Woken });
+            }
             Command::Remove(id) => self.remove(id),
             Command::Replace { id, settings, done } => {
                 if let Some(entry) = self.credentials.get(&id) {
@@ -228,7 +232,6 @@ impl Scheduler {
             let (member, held) = (token.member(), *token.held());
             self.handle_with(id, Event::Restored { member, held }, Some(token));
         }
-        self.handle(id, Event::Woken);
     }
 
     /// The same policy for all who are kept alike.

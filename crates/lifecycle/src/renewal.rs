@@ -305,14 +305,14 @@ impl Renewal {
     /// What the escrow has and the row has not.
     fn recover(&mut self, recorded: &Recorded, escrowed: Escrowed) -> Option<Step> {
         let Escrowed { generation, attempt, answer } = escrowed;
+        // Its own request's intent is the last that the row was told. If not, the row may be older,
+        // and does not tell of requests after that answer.
+        let is_next = generation == recorded.generation + 1 && attempt == recorded.attempt;
+        let is_as_left = is_next && recorded.intent.is_some() && !recorded.is_restored;
         match answer {
             Answer::Granted { sent_at, lifetime } if generation > recorded.generation => {
                 self.attempt = self.attempt.max(attempt).max(recorded.attempt);
                 self.is_escrowed = true;
-                // Its own request's intent is the last that the row was told. If not, the row may
-                // be older, and does not tell of requests after that answer.
-                let is_next = generation == recorded.generation + 1 && attempt == recorded.attempt;
-                let is_as_left = is_next && recorded.intent.is_some() && !recorded.is_restored;
                 self.lost_since = Some(sent_at).filter(|_| !is_as_left);
                 Some(self.accept(Held { generation, sent_at, lifetime }, Source::Escrow))
             }
@@ -323,7 +323,11 @@ impl Renewal {
             {
                 self.attempt = attempt.max(recorded.attempt);
                 let in_doubt = recorded.intent.filter(|_| failure.cause == Cause::InDoubt);
-                let doubt_since = recorded.doubt_since.or(in_doubt);
+                let doubt_since = match rotated {
+                    // Of the new one; since when, nobody knows.
+                    true => Some(Timestamp::ZERO).filter(|_| !is_as_left),
+                    false => recorded.doubt_since.or(in_doubt),
+                };
                 let generation = if rotated { generation } else { recorded.generation };
                 let (source, met) = (Source::Escrow, Meeting::Escrow);
                 let outcome = Outcome::Failed { failure, doubt_since, met };
@@ -510,7 +514,8 @@ impl Renewal {
             generation: self.recorded.generation + u64::from(rotated),
             source: Source::Server,
             refused,
-            doubt_since,
+            // What may have happened to the old one matters no more.
+            doubt_since: doubt_since.filter(|_| !rotated),
         })
     }
 

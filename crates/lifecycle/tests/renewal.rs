@@ -409,11 +409,28 @@ fn the_escrow_knows_more_than_the_row() {
                 (leased(), Step::Load),
                 (
                     beside(left, 5, 11, rotated),
+                    // What happened to the old one matters no more.
                     Step::Save(Change::Fail {
                         generation: 5,
                         source: Source::Escrow,
                         refused: false,
-                        doubt_since: Some(at(9_990)),
+                        doubt_since: None,
+                    }),
+                ),
+            ],
+        ),
+        (
+            "the same, and the row is older than it",
+            order(),
+            vec![
+                (leased(), Step::Load),
+                (
+                    beside(row(), 5, 11, rotated),
+                    Step::Save(Change::Fail {
+                        generation: 5,
+                        source: Source::Escrow,
+                        refused: false,
+                        doubt_since: Some(Timestamp::ZERO),
                     }),
                 ),
             ],

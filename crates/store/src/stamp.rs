@@ -1,5 +1,7 @@
 //! An instant that is kept in a store and still means the same after a reboot.
 
+use std::time::Duration;
+
 use bellwether_lifecycle::{Timestamp, UnixTime};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +51,15 @@ impl Stamp {
         let wall = self.wall();
         let ahead = now.wall.until(wall).min(UnixTime::from_millis(self.written).until(wall));
         now.at + ahead - wall.until(now.wall)
+    }
+
+    /// The instant that comes `by` later, as whoever wrote this would have noted it: what began before
+    /// a reboot has an end, although its beginning cannot be told any more.
+    #[must_use]
+    pub fn later(&self, by: Duration) -> Self {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        let at = Timestamp::from_nanos(self.at) + by;
+        Self { at: at.as_nanos(), wall: self.wall.saturating_add(millis), ..*self }
     }
 
     /// The instant on the wall, as it was seen when written.
@@ -111,6 +122,21 @@ mod tests {
         clock.reboot(Duration::ZERO);
         assert!(past.resolve(&clock) < clock.now());
         assert_eq!(never.resolve(&clock), Timestamp::NEVER);
+    }
+
+    #[test]
+    fn what_began_before_a_reboot_ends_when_it_should() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        for (down, remains) in [(10, 50), (59, 1), (70, 0)] {
+            let clock = ManualClock::new();
+            let began = Stamp::new(clock.now(), &clock);
+            let written = clock.wall().as_secs();
+            assert_eq!(began.later(HOUR), Stamp::new(clock.now() + HOUR, &clock));
+            clock.reboot(minutes(down));
+            clock.set_wall(UnixTime::from_secs(written + down * 60));
+            let end = began.later(HOUR).resolve(&clock);
+            assert_eq!(clock.now().until(end), minutes(remains), "down for {down} minutes");
+        }
     }
 
     #[test]

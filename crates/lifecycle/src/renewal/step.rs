@@ -66,7 +66,7 @@ pub enum Change {
         source: Source,
         /// Whether the refresh token that was sent is refused for good.
         refused: bool,
-        /// Since when a request may have spent the refresh token.
+        /// Since when a request may have spent the refresh token: the new one, if one came.
         doubt_since: Option<Timestamp>,
     },
     /// The store may have lost what came after this row.

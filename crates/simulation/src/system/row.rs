@@ -261,6 +261,9 @@ impl World {
                     && spends
                     && !drops
                 {
+                    if let Some(doubt) = &mut row.doubt {
+                        doubt.presented = Some(salvaged);
+                    }
                     row.refresh = Some(salvaged);
                 }
                 row.generation = generation.max(row.generation);
