@@ -67,9 +67,11 @@ impl Evidence {
 
     /// How many requests with this refresh token may have been left without a kept answer.
     fn doubts(&self, serial: u64) -> usize {
-        let mut uses = self.requests.iter().filter(|request| request.shown == Some(serial));
+        let uses = self.requests.iter().filter(|request| request.shown == Some(serial));
         let faulted = uses.clone().filter(|request| request.faulted).count();
-        let could_send = |harm: &&Harm| !harm.showed && uses.any(|one| in_its_life(one, harm));
+        // Each harm looks at all of them.
+        let could_send =
+            |harm: &&Harm| !harm.showed && uses.clone().any(|one| in_its_life(one, harm));
         faulted + self.harms.iter().filter(could_send).count()
     }
 
