@@ -7,7 +7,7 @@ use std::time::Duration;
 use bellwether_lifecycle::renewal::{
     Change, Escrowed, Grant, Meeting, Order, Outcome as Ending, Report, Source, Step,
 };
-use bellwether_lifecycle::{Failure, Held, Renewal, Replay, Timestamp};
+use bellwether_lifecycle::{Cause, Failure, Held, Renewal, Replay, Timestamp};
 use bellwether_oauth::{Secret, read};
 use bellwether_store::{Acquired, Fence, HolderId, Key, Saved, StoreError};
 use tokio::time::{sleep, timeout};
@@ -36,6 +36,8 @@ pub(crate) struct Flight {
     row: Option<GrantRow>,
     /// What came, before it is read.
     received: Option<(Received, Timestamp)>,
+    /// The generation that the answer begins, if it is a token.
+    begins: u64,
     presented: Option<String>,
     from_server: Option<Read>,
     from_escrow: Option<Read>,
@@ -126,6 +128,7 @@ impl Flight {
             order,
             row: None,
             received: None,
+            begins: 0,
             presented: None,
             from_server: None,
             from_escrow: None,
@@ -259,20 +262,24 @@ impl Flight {
 
     async fn send(&mut self, not_after: Timestamp) -> Report {
         let (surroundings, settings) = (Arc::clone(&self.surroundings), Arc::clone(&self.settings));
+        let replaced = self.order.generation;
         let row = self.row();
+        let begins = row.generation.max(replaced) + 1;
         let refresh_token = row.refresh_token.clone();
         let presented = row.presented(&surroundings);
         let has_intent =
             row.record.intent.as_ref().map(|intent| &intent.presented) == presented.as_ref();
-        self.presented = presented;
+        (self.begins, self.presented) = (begins, presented);
+        // Nothing leaves, and it is tried again later and later.
+        let unsent = || Report::Unanswered(Failure::new(Cause::Passing));
         if self.order.spends && !has_intent {
             surroundings.tally.violated(settings.name(), "no intent before a refresh token leaves");
             self.error = Some(RenewalError::Defect);
-            return Report::TooLate;
+            return unsent();
         }
         let Some(request) = settings.request(refresh_token.as_ref()) else {
             self.error = Some(RenewalError::NoRefreshToken);
-            return Report::TooLate;
+            return unsent();
         };
         let encoded = request.encode(&settings.client);
         let outgoing = Outgoing {
@@ -313,7 +320,7 @@ impl Flight {
         let Some((received, sent_at)) = self.received.take() else { return Ok(Report::Done) };
         let (surroundings, attempt) = (Arc::clone(&self.surroundings), self.renewal.attempt());
         let presented = self.presented.clone().unwrap_or_default();
-        let replaced = self.order.generation;
+        let generation = self.begins;
         let row = self.row();
         let about = About {
             issued_to: row.record.issued_to.clone(),
@@ -322,7 +329,6 @@ impl Flight {
             attempt,
             sent_at,
         };
-        let generation = row.generation.max(replaced) + 1;
         let answer = KeptAnswer::new(about, &received, &*surroundings.clock);
         let sealed = answer.seal(&surroundings.keyring, &self.key, generation);
         let kept = surroundings.escrow.append(&self.key, sealed).await;

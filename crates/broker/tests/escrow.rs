@@ -1,0 +1,89 @@
+//! An escrow that fails at first, behind a store that is away: the answer is nowhere but in memory.
+
+mod support;
+
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bellwether_broker::oauth::Secret;
+use bellwether_broker::store::{
+    Clock, Escrow, Key, Keyring, MemoryEscrow, Row, Store, StoreError, StoreFuture,
+};
+use bellwether_broker::{Broker, CredentialSettings, Environment, Obtain};
+use bellwether_simulation::{Effect, Profile, Reuse, Rotation};
+use support::{CLIENT, FlakyStore, Works, World, secs};
+use tokio::time::sleep;
+
+/// Refuses so many appends.
+#[derive(Debug)]
+struct Refusing {
+    escrow: MemoryEscrow,
+    left: AtomicU32,
+}
+
+impl Escrow for Refusing {
+    fn reserve(&self, key: &Key) -> StoreFuture<'_, ()> {
+        self.escrow.reserve(key)
+    }
+
+    fn append(&self, key: &Key, record: Row) -> StoreFuture<'_, ()> {
+        let is_left = |left: u32| left.checked_sub(1);
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok() {
+            let why = "the disk does not answer".to_owned();
+            return Box::pin(ready(Err(StoreError::Unavailable { why })));
+        }
+        self.escrow.append(key, record)
+    }
+
+    fn records(&self, key: &Key) -> StoreFuture<'_, Vec<Row>> {
+        self.escrow.records(key)
+    }
+
+    fn remove(&self, key: &Key) -> StoreFuture<'_, ()> {
+        self.escrow.remove(key)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_kept_late_begins_the_same_generation() {
+    let profile = Profile {
+        access_token_lifetime: secs(600),
+        rotation: Rotation::Strict,
+        reuse: Reuse::RevokesFamily,
+        ..Profile::plain()
+    };
+    let world = World::new(profile);
+    let store = Arc::new(FlakyStore::over(&world.store));
+    let escrow = Arc::new(Refusing { escrow: world.escrow.clone(), left: AtomicU32::new(0) });
+    let broker = Broker::start(Environment {
+        clock: Arc::clone(&world.clock) as Arc<dyn Clock>,
+        store: Arc::clone(&store) as Arc<dyn Store>,
+        escrow: Arc::clone(&escrow) as Arc<dyn Escrow>,
+        keyring: Keyring::from_bytes(&[7; Keyring::KEY_LEN]),
+        seed: 2,
+    });
+    let seed = world.organisation().issue_refresh_token(world.now(), CLIENT).map(Secret::from);
+    let settings = CredentialSettings { obtain: Obtain::RefreshToken { seed }, ..world.settings() };
+    let key = settings.key.clone().with_member(0);
+    let handle = broker.add(settings).await.handle;
+    let before = handle.token().await.expect("the seed is good");
+
+    sleep(secs(100)).await;
+    world.fail_next(1, Effect::Latency(secs(2)));
+    handle.renew();
+    sleep(secs(1)).await;
+    store.set(Works::Reading);
+    escrow.left.store(2, Ordering::Relaxed);
+    sleep(secs(20)).await;
+    let token = handle.token().await.expect("what the escrow has is given");
+    assert_ne!(token.access_token(), before.access_token());
+
+    store.set(Works::Fully);
+    sleep(secs(20)).await;
+    let row = world.store.load(&key).await.expect("a store").expect("a row").generation;
+    let kept = world.escrow.records(&key).await.expect("an escrow");
+    let generations: Vec<u64> = kept.iter().map(|record| record.generation).collect();
+    assert_eq!((row, generations), (2, vec![1, 2]));
+    assert_eq!(world.token_requests(), 2);
+}
