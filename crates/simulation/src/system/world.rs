@@ -150,6 +150,8 @@ impl World {
 
     fn begin(&mut self) {
         for credential in 0..self.scenario.plans.len() {
+            let plan = format!("{:?}", self.scenario.plans[credential]);
+            self.note(None, Some(credential), || plan);
             for key in [credential, credential + self.scenario.plans.len()] {
                 let refresh = self.scenario.plans[credential].spends.then_some(0);
                 let row =
