@@ -13,7 +13,7 @@ use bellwether_store::{Acquired, Fence, HolderId, Key, Saved, StoreError};
 use tokio::time::{sleep, timeout};
 
 use crate::error::RenewalError;
-use crate::grant_row::{GrantRow, Read, escrowed, source_of};
+use crate::grant_row::{GrantRow, Read, escrowed};
 use crate::kept_answer::{About, KeptAnswer};
 use crate::record::wall_expiry;
 use crate::settings::Credential;
@@ -230,12 +230,12 @@ impl Flight {
 
     async fn save(&mut self, change: Change) -> Result<Report, StoreError> {
         let (surroundings, settings) = (Arc::clone(&self.surroundings), Arc::clone(&self.settings));
-        let read = match source_of(change) {
+        let read = match change.source() {
             Source::Server => self.from_server.clone(),
             Source::Escrow => self.from_escrow.clone(),
             Source::Row => None,
         };
-        let met = match (&read, source_of(change)) {
+        let met = match (&read, change.source()) {
             (Some(read), Source::Escrow) => read.error(),
             _ => self.error.clone(),
         };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bellwether_lifecycle::Timestamp;
-use bellwether_lifecycle::renewal::{Answer, Change, Escrowed, Grant, Met, Recorded, Source};
+use bellwether_lifecycle::renewal::{Answer, Change, Escrowed, Grant, Met, Recorded};
 use bellwether_oauth::{ClientAuthentication, Reading, Remedy, Secret, TokenResponse};
 use bellwether_store::{Key, Kind, Stamp, StoreError};
 
@@ -271,7 +271,7 @@ pub(crate) async fn escrowed(
 }
 
 /// The refresh token to send, never one that was refused.
-fn to_send(
+pub(crate) fn to_send(
     surroundings: &Surroundings,
     settings: &Credential,
     record: &Record,
@@ -317,12 +317,4 @@ fn stored_client(settings: &Credential) -> Option<StoredClient> {
         scope: settings.scope.to_string(),
         parameters: settings.parameters.to_vec(),
     })
-}
-
-/// Of what a step came to, the source whose answer is meant.
-pub(crate) fn source_of(change: Change) -> Source {
-    match change {
-        Change::Accept { source, .. } | Change::Fail { source, .. } => source,
-        Change::Intent { .. } | Change::Unsent | Change::Doubt { .. } => Source::Row,
-    }
 }
