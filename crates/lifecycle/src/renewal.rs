@@ -218,8 +218,8 @@ impl Renewal {
                     false => self.publish(Outcome::Granted { held, source }),
                 }
             }
-            (Doing::Accepting { .. }, Report::Broken(_)) if self.order.spends => {
-                self.on_unsaved(now)
+            (Doing::Accepting { .. }, Report::Broken(failure)) if self.order.spends => {
+                self.on_unsaved(now, failure)
             }
             (Doing::Accepting { .. }, Report::Superseded) if self.order.spends => {
                 self.lease_until = None;
@@ -488,12 +488,15 @@ impl Renewal {
     }
 
     /// The store does not take the answer. It may go to callers as soon as it cannot be lost.
-    fn on_unsaved(&mut self, now: Timestamp) -> Step {
+    fn on_unsaved(&mut self, now: Timestamp, failure: Failure) -> Step {
         match self.unsaved {
             Some((held, source))
                 if !self.is_published && !self.is_worth_giving(now, held, source) =>
             {
-                self.publish(Outcome::Elsewhere { retry_after: LOOK_AGAIN })
+                // The escrow has it for the next renewal.
+                self.unsaved = None;
+                let (doubt_since, met) = (self.lost_since, Meeting::Here);
+                self.publish(Outcome::Failed { failure, doubt_since, met })
             }
             Some((held, source)) if self.is_escrowed && !self.is_published => {
                 self.publish(Outcome::Granted { held, source })
@@ -558,15 +561,10 @@ impl Renewal {
     }
 
     fn release(&mut self) -> Step {
+        self.doing = Doing::Releasing;
         match self.lease_until.take() {
-            Some(_) => {
-                self.doing = Doing::Releasing;
-                Step::Release
-            }
-            None => {
-                self.doing = Doing::Releasing;
-                Step::End
-            }
+            Some(_) => Step::Release,
+            None => Step::End,
         }
     }
 }

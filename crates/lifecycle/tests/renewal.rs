@@ -380,8 +380,8 @@ fn the_escrow_knows_more_than_the_row() {
             vec![
                 (leased(), Step::Load),
                 (beside(left, 5, 11, ended()), accept(5, Source::Escrow)),
-                (broken(), elsewhere()),
-                (Report::Done, Step::Wait(Duration::from_millis(100))),
+                (broken(), fails(Cause::Passing, None, Meeting::Here)),
+                (Report::Done, Step::Release),
             ],
         ),
         (
