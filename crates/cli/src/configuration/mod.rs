@@ -18,6 +18,7 @@ mod findings;
 mod gateway;
 pub mod location;
 pub mod name;
+pub mod scenario;
 mod secret_source;
 mod section;
 pub mod size;

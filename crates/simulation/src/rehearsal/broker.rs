@@ -118,8 +118,12 @@ impl Brokers {
         }
     }
 
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.processes.len()).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn process_of(&self, worker: WorkerNumber) -> u32 {
-        worker % u32::try_from(self.processes.len()).unwrap_or(1)
+        worker % self.count()
     }
 
     /// A token for one API request, counted against its limit.

@@ -114,6 +114,10 @@ impl Machine for Library {
         self.pass_answers_on(orders);
     }
 
+    fn sleepers(&self) -> u32 {
+        self.brokers.count()
+    }
+
     fn woken(&mut self, now: Timestamp, process: u32, orders: &mut Orders) {
         self.brokers.woken(now, process, orders);
         self.pass_answers_on(orders);

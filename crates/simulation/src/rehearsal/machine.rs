@@ -141,6 +141,11 @@ pub(super) trait Machine {
     /// A token request gave none.
     fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders);
 
+    /// How many processes there are that ask to be woken; each is, when the rehearsal begins.
+    fn sleepers(&self) -> u32 {
+        0
+    }
+
     /// The time came that a process asked for.
     fn woken(&mut self, _now: Timestamp, _process: u32, _orders: &mut Orders) {}
 }

@@ -135,7 +135,6 @@ impl<M: Machine> Stage<M> {
         Self {
             organisation,
             client,
-            machine,
             period: setup.period,
             end,
             slots,
@@ -144,7 +143,8 @@ impl<M: Machine> Stage<M> {
             timeline: Timeline::starting_at(START),
             logins: Vec::new(),
             free_logins: Vec::new(),
-            alarms: vec![0; setup.processes.max(1) as usize],
+            alarms: vec![0; machine.sleepers() as usize],
+            machine,
             orders: Orders::new(),
             being_carried_out: Orders::new(),
             polls: Polls::default(),

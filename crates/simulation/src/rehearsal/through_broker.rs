@@ -98,6 +98,10 @@ impl Machine for TokenEndpoint {
         self.pass_answers_on(now, orders);
     }
 
+    fn sleepers(&self) -> u32 {
+        self.brokers.count()
+    }
+
     fn woken(&mut self, now: Timestamp, process: u32, orders: &mut Orders) {
         self.brokers.woken(now, process, orders);
         self.pass_answers_on(now, orders);
@@ -225,6 +229,10 @@ impl Machine for Gateway {
     fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
         self.brokers.not_granted(now, tag, failure, orders);
         self.pass_answers_on(orders);
+    }
+
+    fn sleepers(&self) -> u32 {
+        self.brokers.count()
     }
 
     fn woken(&mut self, now: Timestamp, process: u32, orders: &mut Orders) {

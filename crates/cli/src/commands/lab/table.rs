@@ -1,0 +1,53 @@
+//! A run as a table.
+
+use bellwether_lab::{Document, grouped};
+use comfy_table::presets::NOTHING;
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
+
+/// For people.
+pub(super) fn table(document: &Document) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    let heads = [
+        "strategy",
+        "token requests",
+        "throttled",
+        "evicted",
+        "live",
+        "401",
+        "429",
+        "due",
+        "done",
+        "late",
+        "gaps",
+        "hung",
+        "p50 ms",
+        "p99 ms",
+    ];
+    table.set_header(heads.map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
+    for one in &document.strategies {
+        let count = |number: u64| Cell::new(grouped(number));
+        let bad =
+            |number: u64| count(number).fg(if number == 0 { Color::Green } else { Color::Red });
+        table.add_row([
+            Cell::new(&one.name),
+            count(one.token_requests),
+            bad(one.throttled_logins),
+            count(one.tokens_evicted),
+            count(one.most_live_tokens),
+            bad(one.status_401),
+            bad(one.status_429),
+            count(one.polls.due),
+            count(one.polls.done),
+            count(one.polls.late),
+            bad(one.polls.gaps),
+            bad(u64::from(one.hung_workers)),
+            Cell::new(format!("{:.1}", one.latency_ms.p50)),
+            Cell::new(format!("{:.1}", one.latency_ms.p99)),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
