@@ -13,23 +13,27 @@
 //! `schedule` and `ledger` are pure: they are told the time.
 
 mod api;
+mod caller;
 mod connector;
 mod ledger;
 mod login;
 mod observed;
 mod poller;
+mod queue;
 mod resource;
 mod sampler;
 mod schedule;
 mod strategy;
 
 pub use api::ApiSampler;
+pub use caller::{Miss, Why};
 pub use connector::Connector;
 pub use ledger::{Filled, Ledger, Percentiles, Tally};
 pub use login::{Login, NoLogin, OwnToken};
 pub use observed::{Observed, Refusals, Watched};
 pub use poller::{Poller, Snapshot};
+pub use queue::{Next, Queue};
 pub use resource::{BadTarget, Resource};
-pub use sampler::{Sampled, Sampler};
+pub use sampler::{Nobody, Outlet, Sampler, Settled};
 pub use schedule::{Schedule, Slot};
 pub use strategy::{NoBearer, PerWorker, SharedLock, ThroughBroker, TokenStrategy};
