@@ -34,7 +34,7 @@ use crate::fault::Fault;
 use crate::profile::Profile;
 
 pub use outcome::{Latencies, Outcome, Polls, Seen};
-pub use series::{Series, Span};
+pub use series::{Series, Span, span_for};
 
 use stage::Stage;
 

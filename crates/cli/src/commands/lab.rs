@@ -5,6 +5,7 @@ mod list;
 mod plan;
 mod run;
 mod serve;
+mod sockets;
 mod table;
 
 use clap::{Args, Subcommand};

@@ -1,5 +1,6 @@
 //! The commands, and what their outcome means to the caller.
 
+mod brokered;
 mod check;
 mod demo;
 mod endpoints;
@@ -8,6 +9,7 @@ mod lab;
 mod login;
 mod logout;
 mod serve;
+mod stage;
 mod status;
 mod token;
 

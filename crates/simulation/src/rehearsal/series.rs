@@ -120,8 +120,8 @@ fn second(now: Timestamp) -> usize {
     usize::try_from(wall(now).as_secs() % 60).unwrap_or(0)
 }
 
-/// The shortest round span that needs at most [`SPANS`].
-fn span_for(length: Duration) -> Duration {
+/// The shortest round span of which so many as a picture can show cover `length`.
+pub fn span_for(length: Duration) -> Duration {
     const ROUND: [u64; 13] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 86_400];
     let fits = |seconds: &u64| length.as_nanos() <= SPANS * u128::from(*seconds) * 1_000_000_000;
     Duration::from_secs(ROUND.into_iter().find(fits).unwrap_or(604_800))

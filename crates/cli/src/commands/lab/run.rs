@@ -10,8 +10,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{built_in, table};
-use crate::commands::{Failure, print_result};
+use super::{built_in, sockets, table};
+use crate::commands::{Failure, print_result, runtime};
 use crate::configuration::{duration, scenario};
 
 /// Run a scenario with each strategy on the same seed, and say what came of it
@@ -77,11 +77,13 @@ fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, Strin
 impl LabRun {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let scenario = self.overridden(self.load()?);
-        let mut measured = Vec::new();
-        for &strategy in &scenario.strategies {
-            measured.push(live_through(&scenario, strategy));
-        }
-        let document = Document::new(&scenario, Mode::Virtual, measured);
+        let (mode, measured) = if self.sockets {
+            (Mode::Sockets, runtime()?.block_on(sockets::run(&scenario))?)
+        } else {
+            let rehearsed = scenario.strategies.iter().map(|one| live_through(&scenario, *one));
+            (Mode::Virtual, rehearsed.collect())
+        };
+        let document = Document::new(&scenario, mode, measured);
         self.tell(&document)
     }
 

@@ -9,48 +9,59 @@ use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Obtain,
 };
 use bellwether_lifecycle::{Allowance, Demand, Quota};
-use bellwether_oauth::Scope;
+use bellwether_oauth::{Scope, Secret};
 use bellwether_server::{
-    Admin, AdminSettings, Configured, Gateway, GatewaySettings, Running, Vendor, bind,
+    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, Running, Vendor,
+    bind,
 };
 use bellwether_simulation::Profile;
-use bellwether_store::{Key, Keyring, MemoryEscrow, MemoryStore};
+use bellwether_store::{Key, Keyring, MemoryEscrow, Store};
 
+use super::Failure;
 use super::stage::{Stage, client};
-use crate::commands::Failure;
 
-/// Access tokens held at once: 40 for the polls, two for peaks. The cap of 45 leaves room for those
-/// that are being replaced.
-pub(super) const POOL: u16 = 42;
-/// Half as much again as the pool's renewals need, and no bursts: a token that was just replaced
-/// then lives on for a while, whatever is still under way with it.
-const ALLOWANCE: Allowance = Allowance { per_second: 8.0, burst: 2 };
 const NAME: &str = "polling";
-/// Spreads renewals alike in every run.
-const SEED: u64 = 7;
+/// The caller that workers are, where they come through the gateway. Its key guards nothing.
+pub(super) const CALLER: (&str, &str) = ("worker", "a-key-of-the-stage-alone-0123456789");
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// How a broker on a stage keeps its tokens.
+pub(super) struct Keeping {
+    /// Access tokens held at once.
+    pub(super) pool: u16,
+    /// What one token may ask of the API.
+    pub(super) quota: Option<Quota>,
+    /// How often the authorization server may be asked.
+    pub(super) allowance: Allowance,
+    /// Spreads renewals alike in every run.
+    pub(super) seed: u64,
+    /// Where tokens are kept, perhaps together with other brokers.
+    pub(super) store: Arc<dyn Store>,
+    /// What seals them there.
+    pub(super) keyring: Keyring,
+}
 
 /// A broker on a stage.
 #[derive(Debug)]
 pub(super) struct Brokered {
     pub(super) handle: Handle,
     pub(super) dashboard: String,
+    /// Where callers come to.
+    pub(super) gateway: SocketAddr,
     broker: Broker,
     listeners: Running,
 }
 
 impl Brokered {
-    pub(super) async fn start(stage: &Stage, profile: &Profile) -> Result<Self, Failure> {
+    pub(super) async fn start(stage: &Stage, keeping: Keeping) -> Result<Self, Failure> {
         let broker = Broker::start(Environment {
             clock: Arc::clone(&stage.clock),
-            store: Arc::new(MemoryStore::new(Arc::clone(&stage.clock))),
+            store: Arc::clone(&keeping.store),
             escrow: Arc::new(MemoryEscrow::new()),
-            keyring: Keyring::ephemeral(),
-            seed: SEED,
+            keyring: keeping.keyring.clone(),
+            seed: keeping.seed,
         });
-        let limit = profile.api_limit;
-        let quota = limit.map(|limit| Quota { requests: limit.count, per: limit.window });
-        let vendor = vendor(stage, quota);
+        let vendor = vendor(stage, &keeping)?;
         let settings = CredentialSettings {
             name: NAME.to_owned(),
             key: Key::credential(NAME, 0).map_err(|error| Failure::Failed(error.to_string()))?,
@@ -59,8 +70,8 @@ impl Brokered {
             obtain: Obtain::ClientCredentials,
             scope: Scope::default(),
             parameters: Vec::new(),
-            pool: POOL,
-            quota,
+            pool: keeping.pool,
+            quota: keeping.quota,
             demand: Demand::Always,
             unverified: false,
         };
@@ -79,7 +90,12 @@ impl Brokered {
             vendor: Arc::new(vendor),
             known_tokens: Vec::new(),
         };
-        let settings = GatewaySettings::default();
+        let caller = CallerSettings {
+            name: CALLER.0.to_owned(),
+            key: Secret::from(CALLER.1),
+            credentials: vec![NAME.to_owned()],
+        };
+        let settings = GatewaySettings { callers: vec![caller], ..GatewaySettings::default() };
         let gateway =
             Gateway::new(broker.clone(), settings, vec![configured], gateway_address).await;
         let gateway = Arc::new(gateway);
@@ -87,7 +103,7 @@ impl Brokered {
         let listeners =
             Running::start(gateway, gateway_listener, Arc::new(admin), admin_listener, DRAIN);
         let dashboard = format!("http://{admin_address}/");
-        Ok(Self { handle, dashboard, broker, listeners })
+        Ok(Self { handle, dashboard, gateway: gateway_address, broker, listeners })
     }
 
     /// Lets what is under way finish.
@@ -97,7 +113,7 @@ impl Brokered {
     }
 }
 
-fn vendor(stage: &Stage, quota: Option<Quota>) -> Vendor {
+fn vendor(stage: &Stage, keeping: &Keeping) -> Result<Vendor, Failure> {
     let authorization_server = AuthorizationServer {
         name: "simulated".to_owned(),
         token_endpoint: stage.token_endpoint.clone(),
@@ -105,18 +121,27 @@ fn vendor(stage: &Stage, quota: Option<Quota>) -> Vendor {
         rotation_window: None,
         default_lifetime: Duration::from_secs(3600),
         request_limit: Duration::from_secs(10),
-        allowance: ALLOWANCE,
+        allowance: keeping.allowance,
         verify: None,
         transport: Arc::clone(&stage.transport),
     };
-    Vendor {
+    let api = stage.organisation.url("/");
+    let api = api.parse().map_err(|error| Failure::Failed(format!("{api}: {error}")))?;
+    Ok(Vendor {
         authorization_server: Arc::new(authorization_server),
-        resource_server: None,
+        resource_server: Some(api),
         api_prefix: None,
         token_path: None,
         refusals_are_400: true,
         secret_in_body: false,
-        pool: POOL,
-        quota,
-    }
+        pool: keeping.pool,
+        quota: keeping.quota,
+    })
+}
+
+/// A profile's limit for each token, shared out among so many who do not know of each other.
+pub(super) fn quota(profile: &Profile, among: u32) -> Option<Quota> {
+    profile
+        .api_limit
+        .map(|limit| Quota { requests: (limit.count / among.max(1)).max(1), per: limit.window })
 }
