@@ -1,11 +1,12 @@
 //! A run as one document. Its JSON is a superset of what `demo --json` prints.
 
+use bellwether_simulation::rehearsal::FleetOutcome;
 use serde::Serialize;
 
 use crate::measured::Measured;
 use crate::needs::Needs;
-use crate::scenario::Scenario;
-use crate::verdict::{Verdict, cause, verdict};
+use crate::scenario::{FleetSize, Scenario};
+use crate::verdict::{Verdict, cause, fleet_verdict, verdict};
 
 /// How a scenario was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,8 +27,51 @@ pub struct Document {
     pub needs: Needs,
     /// What came of each strategy.
     pub strategies: Vec<Measured>,
+    /// What came of the fleet, where the scenario has one instead of polls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetMeasured>,
     /// What it says.
     pub verdict: Verdict,
+}
+
+/// Renewals of many replicas over one store.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FleetMeasured {
+    /// Replicas over one store.
+    pub replicas: u32,
+    /// Credentials that each of them keeps.
+    pub credentials: u32,
+    /// Token requests that reached the authorization server.
+    pub token_requests: u64,
+    /// Tokens that were accepted.
+    pub generations: u64,
+    /// Renewals that found a newer token in the store and sent nothing.
+    pub adopted: u64,
+    /// Renewals that found another replica at it.
+    pub elsewhere: u64,
+    /// Live access tokens that the cap ended.
+    pub tokens_evicted: u64,
+    /// Times that a replica's token had ended before a newer one was there.
+    pub ended_in_use: u64,
+    /// The shortest life that a token had left when it was replaced, in seconds.
+    pub least_left_s: f64,
+}
+
+impl FleetMeasured {
+    /// What a run came to.
+    pub fn of(size: FleetSize, outcome: &FleetOutcome) -> Self {
+        Self {
+            replicas: size.replicas,
+            credentials: size.credentials,
+            token_requests: outcome.token_requests,
+            generations: outcome.generations,
+            adopted: outcome.adopted,
+            elsewhere: outcome.elsewhere,
+            tokens_evicted: outcome.tokens_evicted,
+            ended_in_use: outcome.ended_in_use,
+            least_left_s: (outcome.least_left.as_secs_f64() * 10.0).round() / 10.0,
+        }
+    }
 }
 
 /// What was run.
@@ -66,6 +110,22 @@ impl Document {
             measured.cause = cause(scenario, measured);
         }
         let verdict = verdict(scenario, &strategies);
+        Self::with(scenario, mode, strategies, None, verdict)
+    }
+
+    /// Of a fleet.
+    pub fn of_fleet(scenario: &Scenario, fleet: FleetMeasured) -> Self {
+        let verdict = fleet_verdict(&fleet);
+        Self::with(scenario, Mode::Virtual, Vec::new(), Some(fleet), verdict)
+    }
+
+    fn with(
+        scenario: &Scenario,
+        mode: Mode,
+        strategies: Vec<Measured>,
+        fleet: Option<FleetMeasured>,
+        verdict: Verdict,
+    ) -> Self {
         let about = About {
             name: scenario.name.clone(),
             about: scenario.about.clone(),
@@ -80,6 +140,6 @@ impl Document {
             pool: scenario.pool(),
             seed: scenario.seed,
         };
-        Self { scenario: about, needs: scenario.needs(), strategies, verdict }
+        Self { scenario: about, needs: scenario.needs(), strategies, fleet, verdict }
     }
 }

@@ -30,7 +30,7 @@ mod scenario;
 mod server;
 mod verdict;
 
-pub use document::{About, Document, Mode};
+pub use document::{About, Document, FleetMeasured, Mode};
 pub use measured::{BySecond, Measured, OverTime, Percentiles, Polls, milliseconds};
 pub use needs::Needs;
 pub use scenario::{FleetSize, Scenario};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bellwether_lifecycle::Allowance;
-use bellwether_simulation::rehearsal::{Setup, Strategy};
+use bellwether_simulation::rehearsal::{Fleet, Setup, Strategy};
 use bellwether_simulation::{Fault, Profile};
 
 use crate::needs::Needs;
@@ -61,6 +61,17 @@ impl Scenario {
     /// How many tokens Bellwether holds.
     pub fn pool(&self) -> u16 {
         self.pool.unwrap_or_else(|| self.needs().pool)
+    }
+
+    /// The fleet for virtual time, where there is one.
+    pub fn fleet(&self) -> Option<Fleet> {
+        self.fleet.map(|FleetSize { replicas, credentials }| Fleet {
+            profile: self.profile.clone(),
+            replicas,
+            credentials,
+            length: self.duration,
+            seed: self.seed,
+        })
     }
 
     /// The same for virtual time.

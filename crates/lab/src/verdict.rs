@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::document::FleetMeasured;
 use crate::measured::Measured;
 use crate::needs::Needs;
 use crate::scenario::Scenario;
@@ -124,6 +125,37 @@ fn holds(names: &str, count: usize) -> String {
 
 fn fails(names: &str, count: usize) -> String {
     format!("{names} {}", if count == 1 { "fails" } else { "fail" })
+}
+
+/// A fleet as a whole.
+pub(crate) fn fleet_verdict(fleet: &FleetMeasured) -> Verdict {
+    let asked = format!(
+        "{} of {} made {} for {}",
+        many(u64::from(fleet.replicas), "replica", "replicas"),
+        many(u64::from(fleet.credentials), "credential", "credentials"),
+        many(fleet.token_requests, "token request", "token requests"),
+        many(fleet.generations, "renewal", "renewals"),
+    );
+    let (sentence, change) = if fleet.ended_in_use == 0 && fleet.tokens_evicted == 0 {
+        (
+            format!(
+                "{asked}, and no replica was left with a token that had ended: {:.0} s were left \
+                 at least.",
+                fleet.least_left_s
+            ),
+            "Nothing would have to change.".to_owned(),
+        )
+    } else {
+        (
+            format!(
+                "{asked}; {} had ended before the next was there, and {} by the cap.",
+                many(fleet.ended_in_use, "token", "tokens"),
+                many(fleet.tokens_evicted, "was ended", "were ended"),
+            ),
+            "Tokens would have to live longer, or the token endpoint to allow more.".to_owned(),
+        )
+    };
+    Verdict { sentence, change }
 }
 
 /// What the arithmetic asks for, with the way round it.

@@ -14,7 +14,9 @@
 //! - Workers are as quick as their waiting: what a computer needs to send and read is not simulated.
 
 mod broker;
+mod calendar;
 mod direct;
+mod fleet;
 mod is_refreshing;
 mod machine;
 mod one_token;
@@ -33,6 +35,7 @@ use bellwether_lifecycle::{Allowance, Timestamp, UnixTime};
 use crate::fault::Fault;
 use crate::profile::Profile;
 
+pub use fleet::{Fleet, FleetOutcome, renew};
 pub use outcome::{Latencies, Outcome, Polls, Seen};
 pub use series::{Series, Span, span_for};
 

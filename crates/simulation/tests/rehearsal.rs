@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bellwether_lifecycle::{Allowance, Timestamp};
-use bellwether_simulation::rehearsal::{Outcome, Setup, Strategy, rehearse};
+use bellwether_simulation::rehearsal::{Fleet, Outcome, Setup, Strategy, rehearse, renew};
 use bellwether_simulation::{Effect, Endpoint, Fault, Profile};
 
 /// 50 workers, 500 agents every 5 s, for half an hour.
@@ -172,4 +172,23 @@ fn too_few_workers_show_in_latency_from_due_and_not_in_latency_from_sending() {
     let outcome = run(&setup, Strategy::Bellwether);
     assert!(outcome.service.quantile(0.99) < Duration::from_millis(610));
     assert!(outcome.latency.quantile(0.99) > Duration::from_secs(4), "{:?}", outcome.polls);
+}
+
+#[test]
+fn a_hundred_replicas_renew_each_credential_once_for_all() {
+    let fleet = Fleet {
+        profile: Profile { access_token_lifetime: Duration::from_secs(3600), ..Profile::genesys() },
+        replicas: 100,
+        credentials: 20,
+        length: Duration::from_secs(6 * 3600),
+        seed: 7,
+    };
+    let outcome = renew(&fleet, &mut |_| {});
+    assert_eq!(outcome.token_requests, outcome.generations, "one request for each generation");
+    // The first of a hundred leads is nearly always the earliest there can be: 0.7 of a life.
+    let each = outcome.generations / 20;
+    assert!((8..=9).contains(&each), "{outcome:?}");
+    assert_eq!((outcome.ended_in_use, outcome.tokens_evicted), (0, 0), "{outcome:?}");
+    assert!(outcome.adopted > 100 * outcome.generations / 2, "{outcome:?}");
+    assert_eq!(outcome, renew(&fleet, &mut |_| {}));
 }

@@ -71,7 +71,7 @@ impl Row {
 }
 
 /// Spreads leads and back-off from the rehearsal's seed.
-struct Spread<'c>(&'c mut Chance);
+pub(super) struct Spread<'c>(pub(super) &'c mut Chance);
 
 impl lifecycle::Chance for Spread<'_> {
     fn unit(&mut self) -> f64 {

@@ -8,13 +8,14 @@ use crate::configuration::ConfigurationError;
 use crate::configuration::scenario::parse;
 
 /// Name and text, in the order in which they are listed to people.
-const SCENARIOS: [(&str, &str); 6] = [
+const SCENARIOS: [(&str, &str); 7] = [
     ("as-reported", include_str!("../../../../../examples/scenarios/as-reported.toml")),
     ("thousand-agents", include_str!("../../../../../examples/scenarios/thousand-agents.toml")),
     ("failed-login", include_str!("../../../../../examples/scenarios/failed-login.toml")),
     ("outages", include_str!("../../../../../examples/scenarios/outages.toml")),
     ("eight-processes", include_str!("../../../../../examples/scenarios/eight-processes.toml")),
     ("million-agents", include_str!("../../../../../examples/scenarios/million-agents.toml")),
+    ("replicas", include_str!("../../../../../examples/scenarios/replicas.toml")),
 ];
 
 /// The scenario of this name; `None` if none is called so.

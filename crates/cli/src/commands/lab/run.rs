@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bellwether_lab::{Document, Measured, Mode, Scenario};
-use bellwether_simulation::rehearsal::{Strategy, rehearse};
+use bellwether_lab::{Document, FleetMeasured, FleetSize, Measured, Mode, Scenario};
+use bellwether_simulation::rehearsal::{Fleet, Strategy, rehearse, renew};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -77,6 +77,9 @@ fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, Strin
 impl LabRun {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let scenario = self.overridden(self.load()?);
+        if let (Some(size), Some(fleet)) = (scenario.fleet, scenario.fleet()) {
+            return self.tell(&self.keep(&scenario, size, &fleet)?);
+        }
         let (mode, measured) = if self.sockets {
             (Mode::Sockets, runtime()?.block_on(sockets::run(&scenario))?)
         } else {
@@ -85,6 +88,24 @@ impl LabRun {
         };
         let document = Document::new(&scenario, mode, measured);
         self.tell(&document)
+    }
+
+    /// A fleet has no polls, and no sockets.
+    fn keep(
+        &self,
+        scenario: &Scenario,
+        size: FleetSize,
+        fleet: &Fleet,
+    ) -> Result<Document, Failure> {
+        if self.sockets {
+            return Err(Failure::Usage(
+                "a [fleet] is renewed in virtual time alone; leave --sockets out".to_owned(),
+            ));
+        }
+        let bar = bar(scenario.duration.as_secs(), "renewals", "renewals of the fleet alone");
+        let outcome = renew(fleet, &mut |over| bar.set_position(over.as_secs()));
+        bar.finish_and_clear();
+        Ok(Document::of_fleet(scenario, FleetMeasured::of(size, &outcome)))
     }
 
     fn load(&self) -> Result<Scenario, Failure> {
@@ -129,7 +150,11 @@ impl LabRun {
             })?;
             return print_result(&text);
         }
-        let mut text = format!("{}\n", table::table(document));
+        let mut text = if let Some(fleet) = &document.fleet {
+            table::fleet(fleet)
+        } else {
+            format!("{}\n", table::table(document))
+        };
         for one in &document.strategies {
             text += &format!("\n{}: {}", one.name, one.cause);
         }
@@ -141,16 +166,20 @@ impl LabRun {
 /// One strategy in virtual time, with a bar where somebody watches.
 fn live_through(scenario: &Scenario, strategy: Strategy) -> Measured {
     let polls = scenario.duration.as_secs_f64() / scenario.period.as_secs_f64();
-    let bar = if std::io::stderr().is_terminal() {
-        ProgressBar::new((polls * f64::from(scenario.agents)) as u64)
-    } else {
-        eprintln!("{}: {}", strategy.name(), strategy.about());
-        ProgressBar::hidden()
-    };
-    let style = ProgressStyle::with_template("{prefix:<17} {bar:24.dim} {human_pos}/{human_len}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = bar.with_style(style).with_prefix(strategy.name());
+    let polls = (polls * f64::from(scenario.agents)) as u64;
+    let bar = bar(polls, strategy.name(), strategy.about());
     let outcome = rehearse(&scenario.setup(), strategy, &mut |polls| bar.set_position(polls));
     bar.finish_and_clear();
     Measured::rehearsed(&outcome)
+}
+
+/// A bar where somebody watches, else a line.
+fn bar(length: u64, name: &'static str, about: &str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        eprintln!("{name}: {about}");
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{prefix:<17} {bar:24.dim} {human_pos}/{human_len}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style).with_prefix(name)
 }

@@ -1,6 +1,6 @@
 //! A run as a table.
 
-use bellwether_lab::{Document, grouped};
+use bellwether_lab::{Document, FleetMeasured, grouped};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
@@ -50,4 +50,20 @@ pub(super) fn table(document: &Document) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// A fleet as lines.
+pub(super) fn fleet(fleet: &FleetMeasured) -> String {
+    let lines = [
+        ("replicas", u64::from(fleet.replicas)),
+        ("credentials", u64::from(fleet.credentials)),
+        ("token requests", fleet.token_requests),
+        ("generations", fleet.generations),
+        ("found in the store", fleet.adopted),
+        ("found under way", fleet.elsewhere),
+        ("evicted", fleet.tokens_evicted),
+        ("ended in use", fleet.ended_in_use),
+    ];
+    let lines = lines.map(|(name, count)| format!("{name:<20}{:>14}", grouped(count)));
+    format!("{}\n{:<20}{:>12.1} s", lines.join("\n"), "shortest life left", fleet.least_left_s)
 }
