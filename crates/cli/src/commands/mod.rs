@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod endpoints;
 mod grants;
 mod lab;
@@ -36,6 +37,7 @@ enum Command {
     Check(check::Check),
     Status(status::Status),
     Lab(lab::Lab),
+    Doctor(doctor::Doctor),
 }
 
 impl Command {
@@ -49,6 +51,7 @@ impl Command {
             Self::Check(check) => check.run(environment),
             Self::Status(status) => status.run(environment),
             Self::Lab(lab) => lab.run(environment),
+            Self::Doctor(doctor) => doctor.run(),
         }
     }
 }

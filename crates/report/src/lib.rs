@@ -1,0 +1,1 @@
+//! Pages that need nothing else: pictures, tables and a verdict in one HTML file.
