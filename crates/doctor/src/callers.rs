@@ -12,6 +12,8 @@ use crate::observation::{Identity, Observation};
 const MOST_CALLERS: usize = 1 << 16;
 /// Tokens that are followed at once; the oldest make room.
 const MOST_TOKENS: usize = 1 << 16;
+/// Issues that wait for their token to be seen.
+const MOST_UNSEEN: usize = 1 << 10;
 /// Logins at the start follow one another at least this closely.
 const START_GAP: i64 = 5_000;
 
@@ -49,6 +51,8 @@ struct Held {
     issued_at: Moment,
     number: u64,
     refused: bool,
+    /// The log has shown the token itself.
+    is_shown: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +72,8 @@ pub(crate) struct Callers {
     callers: Vec<Caller>,
     tokens: Fingerprinted<Held>,
     oldest_tokens: std::collections::VecDeque<Fingerprint>,
+    /// Issues whose token the log has not shown yet, oldest first.
+    unseen: std::collections::VecDeque<Held>,
     issued: u64,
     last_issue: Option<(Moment, usize)>,
     /// Of somebody else than the last.
@@ -97,6 +103,7 @@ impl Callers {
         }
         self.tokens.clear();
         self.oldest_tokens.clear();
+        self.unseen.clear();
         self.last_issue = None;
         self.issue_before = None;
         self.holders = 0;
@@ -182,14 +189,22 @@ impl Callers {
             self.lifetime = Some(self.lifetime.map_or(lifetime, |known| known.max(lifetime)));
         }
         self.issued += 1;
-        let held = Held { issued_at: seen.done_at, number: self.issued, refused: false };
+        let is_shown = seen.issued.is_some();
+        let mut held =
+            Held { issued_at: seen.done_at, number: self.issued, refused: false, is_shown };
         if let Some(token) = seen.issued {
             // A token that is handed out again is as old as it is.
-            if self.tokens.contains_key(&token) {
+            if let Some(known) = self.tokens.get(&token) {
                 self.issued -= 1;
-                return;
+                held = *known;
+            } else {
+                self.follow(token, held);
             }
-            self.follow(token, held);
+        } else if seen.identity == Identity::Address {
+            if self.unseen.len() == MOST_UNSEEN {
+                self.unseen.pop_front();
+            }
+            self.unseen.push_back(held);
         }
         if seen.identity == Identity::Thread {
             let caller = &mut self.callers[place];
@@ -210,16 +225,30 @@ impl Callers {
             if let Some(held) = self.tokens.get_mut(&token) {
                 held.refused |= refused;
             } else if accepted {
-                // Its issue is not in the log; it is at least this old.
-                self.issued += 1;
-                let number = self.issued;
-                let issued_at = seen.sent_at();
-                self.follow(token, Held { issued_at, number, refused: false });
-                self.holders += 1;
+                let held = self.issue_of(place, seen);
+                self.follow(token, held);
             }
         } else if let Some(held) = &mut self.callers[place].held {
             held.refused |= refused;
         }
+    }
+
+    /// What a token that is seen for the first time was issued as.
+    fn issue_of(&mut self, place: usize, seen: &Observation) -> Held {
+        let own = match seen.identity {
+            Identity::Thread => self.callers[place].held.as_mut().filter(|held| !held.is_shown),
+            Identity::Address => None,
+        };
+        if let Some(own) = own {
+            own.is_shown = true;
+            return *own;
+        }
+        if let Some(unseen) = self.unseen.pop_front() {
+            return Held { is_shown: true, ..unseen };
+        }
+        // Its issue is not in the log; it is at least this old.
+        self.issued += 1;
+        Held { issued_at: seen.sent_at(), number: self.issued, refused: false, is_shown: true }
     }
 
     fn follow(&mut self, token: Fingerprint, held: Held) {

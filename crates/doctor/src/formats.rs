@@ -1,7 +1,15 @@
 //! The formats of logs, and which of them a file has.
 
+mod combined;
+mod envoy;
+mod events;
+mod haproxy;
+mod har;
+mod json_lines;
 mod jtl_columns;
 mod jtl_csv;
+mod jtl_xml;
+mod lines;
 
 use std::fmt;
 use std::io;
@@ -9,6 +17,7 @@ use std::io;
 use crate::input::{LONGEST_LINE, Window};
 use crate::observation::Observation;
 use crate::redaction::cleaned;
+use lines::{LineFormat, Lines};
 
 /// What one step through a log came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +48,20 @@ pub(crate) trait Reader {
 pub enum Format {
     /// JMeter's results as CSV.
     JtlCsv,
+    /// JMeter's results as XML.
+    JtlXml,
+    /// The HTTP archive of browsers and proxies.
+    Har,
+    /// Events of a broker.
+    Events,
+    /// A JSON object on each line.
+    JsonLines,
+    /// nginx and Apache.
+    Combined,
+    /// Envoy's default.
+    Envoy,
+    /// HAProxy's `httplog`.
+    HaProxy,
 }
 
 impl Format {
@@ -46,6 +69,13 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::JtlCsv => "JMeter results (CSV)",
+            Self::JtlXml => "JMeter results (XML)",
+            Self::Har => "HAR",
+            Self::Events => "the events of a broker",
+            Self::JsonLines => "JSON lines",
+            Self::Combined => "an nginx log (combined)",
+            Self::Envoy => "an Envoy log (default)",
+            Self::HaProxy => "a HAProxy log (httplog)",
         }
     }
 }
@@ -132,7 +162,7 @@ pub(crate) fn detect(window: &mut Window<'_>) -> Result<(Format, Box<dyn Reader>
         }
         looked += 1;
         first.get_or_insert_with(|| cleaned(&line[..line.len().min(60)]));
-        match recognised(line) {
+        match recognised(line.trim_ascii(), window.view()) {
             Recognised::As(format, reader) => return Ok((format, reader)),
             Recognised::Lacking(columns) => missing = missing.or(Some(columns)),
             Recognised::Not => {}
@@ -151,7 +181,27 @@ enum Recognised {
     Not,
 }
 
-fn recognised(line: &[u8]) -> Recognised {
+fn recognised(line: &[u8], view: &[u8]) -> Recognised {
+    let reader: Option<(Format, Box<dyn Reader>)> = if jtl_xml::is_jtl_xml(line) {
+        Some((Format::JtlXml, Box::new(jtl_xml::JtlXml::default())))
+    } else if events::is_event(line) {
+        Some((Format::Events, Box::new(Lines::new(events::Events::default()))))
+    } else if fits(json_lines::JsonLines, line) {
+        Some((Format::JsonLines, Box::new(Lines::new(json_lines::JsonLines))))
+    } else if har::is_har(line, view) {
+        Some((Format::Har, Box::new(har::Har::default())))
+    } else if fits(envoy::Envoy, line) {
+        Some((Format::Envoy, Box::new(Lines::new(envoy::Envoy))))
+    } else if fits(combined::Combined, line) {
+        Some((Format::Combined, Box::new(Lines::new(combined::Combined))))
+    } else if fits(haproxy::HaProxy, line) {
+        Some((Format::HaProxy, Box::new(Lines::new(haproxy::HaProxy))))
+    } else {
+        None
+    };
+    if let Some((format, reader)) = reader {
+        return Recognised::As(format, reader);
+    }
     match jtl_columns::Columns::of_header(line) {
         Some(Ok(columns)) => {
             return Recognised::As(Format::JtlCsv, Box::new(jtl_csv::JtlCsv::new(columns)));
@@ -163,4 +213,9 @@ fn recognised(line: &[u8]) -> Recognised {
         return Recognised::As(Format::JtlCsv, Box::new(jtl_csv::JtlCsv::new(columns)));
     }
     Recognised::Not
+}
+
+/// Can this format read a request from the line?
+fn fits(mut format: impl LineFormat, line: &[u8]) -> bool {
+    format.read(line, &mut Observation::default()) == Step::Request
 }

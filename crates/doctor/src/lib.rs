@@ -21,6 +21,7 @@ mod findings;
 pub mod fingerprint;
 mod formats;
 mod input;
+mod json;
 mod merge;
 pub mod moment;
 pub mod observation;

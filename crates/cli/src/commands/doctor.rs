@@ -5,7 +5,7 @@ mod text;
 
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bellwether_doctor::{Diagnosis, Examination, Merged, Source, Trouble, Unreadable};
 use clap::Args;
@@ -60,7 +60,7 @@ impl Doctor {
                 .map_err(|why| cannot(Trouble { file, why }))?;
             sources.push(source);
         }
-        let mut examination = Examination::new(self.files.iter().map(name).collect());
+        let mut examination = Examination::new(self.files.iter().map(|path| name(path)).collect());
         let mut merged = Merged::new(sources).map_err(cannot)?;
         while merged.step(&mut examination).map_err(cannot)? {}
         progress.end();
@@ -76,20 +76,20 @@ impl Doctor {
     }
 
     fn cannot_be_read(&self, trouble: &Trouble) -> Failure {
-        let name = self.files.get(trouble.file).map(name).unwrap_or_default();
+        let name = self.files.get(trouble.file).map(|path| name(path)).unwrap_or_default();
         Failure::Usage(format!("{name} cannot be read: {}", trouble.why))
     }
 }
 
-fn is_standard_input(path: &PathBuf) -> bool {
+fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn name(path: &PathBuf) -> String {
+fn name(path: &Path) -> String {
     if is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-fn open(path: &PathBuf) -> std::io::Result<Box<dyn Read>> {
+fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
     if is_standard_input(path) {
         return Ok(Box::new(std::io::stdin()));
     }

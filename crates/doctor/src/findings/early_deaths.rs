@@ -147,7 +147,9 @@ impl EarlyDeaths {
             0.9 - 0.3 * newer.mistakes
         } else if newer.mistakes + 0.05 < age.mistakes {
             0.8 - 0.3 * newer.mistakes
-        } else if is_usual_lifetime(threshold) || newer.cell + 2 >= overall.holders {
+        } else if is_usual_lifetime(threshold)
+            || (overall.holders > 0 && newer.cell + 2 >= overall.holders)
+        {
             // Everybody else renewed once: that is a lifetime, not a cap.
             0.0
         } else {
@@ -183,7 +185,10 @@ impl EarlyDeaths {
     ) -> Found {
         let limit = self.by_newer.best();
         let (least, most) = limit.map_or((1, 1), |limit| (limit.from.max(1), limit.cell.max(1)));
-        let holders = overall.holders;
+        let holders = match overall.holders {
+            0 => String::new(),
+            holders => format!(", and {holders} callers have one each"),
+        };
         let of = overall.lifetime.map_or_else(String::new, |lifetime| {
             format!(", of the {} they were issued for", span(lifetime))
         });
@@ -207,8 +212,7 @@ impl EarlyDeaths {
             severity: Severity::High,
             confidence: confidence.clamp(0.0, 1.0),
             summary: format!(
-                "{count} tokens died after {} on average{of}; {cap}, and {holders} callers hold one \
-                 each",
+                "{count} tokens died after {} on average{of}; {cap}{holders}",
                 span(self.average_age()),
             ),
             count,

@@ -4,7 +4,7 @@
 
 use super::{Detector, Examples, Found, Id, Overall, Severity, span};
 use crate::callers::Situation;
-use crate::observation::Observation;
+use crate::observation::{Identity, Observation};
 
 /// Hardly used: no more API requests than this with a token.
 const FEW: u32 = 2;
@@ -47,7 +47,9 @@ impl Detector for MarginExceedsLifetime {
             return;
         }
         let since = habit.last.map(|last| seen.done_at.since(last));
-        let hasty = habit.uses <= FEW && (habit.uses > 0 || since.is_some_and(|it| it < TOO_CLOSE));
+        // Behind an address a pool may renew its tokens one after the other.
+        let is_close = seen.identity == Identity::Thread && since.is_some_and(|it| it < TOO_CLOSE);
+        let hasty = habit.uses <= FEW && (habit.uses > 0 || is_close);
         if now.is_renewal && !habit.refused {
             if hasty {
                 habit.hasty += 1;

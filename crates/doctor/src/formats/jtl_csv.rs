@@ -9,6 +9,7 @@ use std::io;
 use memchr::{memchr, memchr_iter};
 
 use super::jtl_columns::Columns;
+use super::lines::status;
 use super::{Reader, Step};
 use crate::input::Window;
 use crate::moment::Moment;
@@ -194,7 +195,11 @@ fn read(columns: &Columns, text: &[u8], fields: &Fields, seen: &mut Observation)
     }
     seen.caller.extend_from_slice(fields.of(text, columns.thread));
     seen.label.extend_from_slice(fields.of(text, columns.label));
-    seen.target.extend_from_slice(fields.of(text, columns.url));
+    // Without a header, some other column may stand where the URL would.
+    let url = fields.of(text, columns.url);
+    if memchr(b'/', url).is_some() {
+        seen.target.extend_from_slice(url);
+    }
     if seen.status.is_none_or(|status| status >= 400) {
         excerpt(&mut seen.message, message);
         let failure = fields.of(text, columns.failure);
@@ -208,15 +213,6 @@ fn read(columns: &Columns, text: &[u8], fields: &Fields, seen: &mut Observation)
         }
     }
     Step::Request
-}
-
-/// An HTTP status.
-fn status(code: &[u8]) -> Option<u16> {
-    let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = code else {
-        return None;
-    };
-    let digit = |byte: &u8| u16::from(byte - b'0');
-    Some(digit(hundreds) * 100 + digit(tens) * 10 + digit(ones))
 }
 
 /// What JMeter writes where there was no answer.
