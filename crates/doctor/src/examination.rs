@@ -43,6 +43,9 @@ impl Examination {
     /// What follows belongs to another run: nobody has a token any more.
     pub fn begin_run(&mut self) {
         self.callers.begin_run();
+        for detector in &mut self.detectors {
+            detector.begin_run();
+        }
     }
 
     /// Takes what a source says comes next.

@@ -158,6 +158,9 @@ pub(crate) trait Detector: std::fmt::Debug {
     /// Sees the next request.
     fn observe(&mut self, seen: &Observation, now: &Situation);
 
+    /// Another run of the test begins: time starts again, and nobody has a token.
+    fn begin_run(&mut self) {}
+
     /// What was found so far.
     fn tell(&self, overall: &Overall<'_>, found: &mut Vec<Found>);
 }

@@ -56,6 +56,11 @@ impl Detector for ClockSkew {
         }
     }
 
+    fn begin_run(&mut self) {
+        self.last_of_caller.clear();
+        self.last_of_file.clear();
+    }
+
     fn tell(&self, _overall: &Overall<'_>, found: &mut Vec<Found>) {
         let off = self.off.count();
         let (by_date, by_order) = (off >= 3 && off * 2 > self.compared, self.backwards.count() > 0);

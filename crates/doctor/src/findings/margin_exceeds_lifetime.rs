@@ -67,6 +67,12 @@ impl Detector for MarginExceedsLifetime {
         *habit = Habit { uses: 0, refused: false, last: Some(seen.done_at), ..*habit };
     }
 
+    fn begin_run(&mut self) {
+        for habit in &mut self.habits {
+            *habit = Habit { uses: 0, refused: false, last: None, ..*habit };
+        }
+    }
+
     fn tell(&self, overall: &Overall<'_>, found: &mut Vec<Found>) {
         let hasty_callers =
             self.habits.iter().filter(|habit| habit.hasty >= LEAST && habit.hasty > habit.patient);

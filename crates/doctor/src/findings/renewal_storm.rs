@@ -43,6 +43,10 @@ impl Detector for RenewalStorm {
         }
     }
 
+    fn begin_run(&mut self) {
+        self.window.clear();
+    }
+
     fn tell(&self, overall: &Overall<'_>, found: &mut Vec<Found>) {
         let Some(peak_at) = self.peak_at else { return };
         let callers = overall.holders.max(1) as u64;

@@ -67,6 +67,10 @@ impl Detector for RetryLoop {
         }
     }
 
+    fn begin_run(&mut self) {
+        self.loops.clear();
+    }
+
     fn tell(&self, _overall: &Overall<'_>, found: &mut Vec<Found>) {
         let count = self.examples.count();
         if count == 0 {

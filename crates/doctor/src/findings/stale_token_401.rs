@@ -49,6 +49,11 @@ impl Detector for StaleToken {
         }
     }
 
+    fn begin_run(&mut self) {
+        self.waiting.clear();
+        self.renewed.clear();
+    }
+
     fn tell(&self, _overall: &Overall<'_>, found: &mut Vec<Found>) {
         let count = self.examples.count();
         if count < LEAST || count <= self.other_ends {

@@ -20,8 +20,8 @@ pub(crate) fn decoded<'a>(mut input: impl BufRead + 'a) -> io::Result<Decoded<'a
         return plain(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input)));
     }
     if first.starts_with(ZSTD) {
-        let frames = ZstdFrames { input: Some(input), decoder: None };
-        return plain(BufReader::with_capacity(1 << 16, frames));
+        let decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+        return plain(BufReader::with_capacity(1 << 16, decoder));
     }
     plain(input)
 }
@@ -45,36 +45,6 @@ fn plain<'a>(mut input: impl BufRead + 'a) -> io::Result<Decoded<'a>> {
     };
     input.consume(2);
     Ok(Box::new(Utf16::new(input, order)))
-}
-
-type Frame<R> = ruzstd::decoding::StreamingDecoder<R, ruzstd::decoding::FrameDecoder>;
-
-/// The frames of a zstd file, one after the other (RFC 8878 §3).
-struct ZstdFrames<R: BufRead> {
-    input: Option<R>,
-    decoder: Option<Box<Frame<R>>>,
-}
-
-impl<R: BufRead> Read for ZstdFrames<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(decoder) = &mut self.decoder {
-                let count = decoder.read(buffer)?;
-                if count > 0 || buffer.is_empty() {
-                    return Ok(count);
-                }
-                self.input = self.decoder.take().map(|decoder| decoder.into_inner());
-            }
-            let Some(mut input) = self.input.take() else { return Ok(0) };
-            if input.fill_buf()?.is_empty() {
-                return Ok(0);
-            }
-            let frame = Frame::new(input).map_err(|error| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("zstd: {error}"))
-            })?;
-            self.decoder = Some(Box::new(frame));
-        }
-    }
 }
 
 /// UTF-16 as UTF-8.
