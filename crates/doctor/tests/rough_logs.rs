@@ -61,7 +61,7 @@ fn noise_between_the_lines_is_passed_over_and_counted() {
                 10 => noisy.push_str(
                     "2023-11-14 22:13:20,000 INFO o.a.j.r.Summariser: summary + 12 in 5s\n",
                 ),
-                20 => noisy.push_str("\n"),
+                20 => noisy.push('\n'),
                 30 => noisy
                     .push_str("\tat java.base/java.lang.Thread.run(Thread.java:840) \"unclosed\n"),
                 _ => {}
@@ -313,6 +313,8 @@ fn a_broker_tells_of_itself() {
     assert_eq!(ids(&diagnose(&[log.into_bytes()])), ["login-throttled"]);
 }
 
+type Writer = fn(&[Event]) -> Vec<u8>;
+
 /// Whatever the bytes, nothing panics.
 #[test]
 fn mangled_logs_do_no_harm() {
@@ -322,7 +324,7 @@ fn mangled_logs_do_no_harm() {
         (random >> 33) as usize % below
     };
     let events: Vec<Event> = sick().into_iter().take(120).collect();
-    let writers: [fn(&[Event]) -> Vec<u8>; 7] =
+    let writers: [Writer; 7] =
         [csv, jtl_xml, |events| har(events, 0), thread_json, nginx, envoy, haproxy];
     for round in 0..700 {
         let mut log = writers[round % writers.len()](&events);

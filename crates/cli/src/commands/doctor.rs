@@ -1,5 +1,6 @@
 //! `bellwether doctor`: reads logs and says what goes wrong with the tokens.
 
+mod page;
 mod progress;
 mod text;
 
@@ -29,6 +30,9 @@ pub(super) struct Doctor {
     /// Print one JSON document on standard output
     #[arg(long)]
     json: bool,
+    /// Also write a page with pictures, which needs nothing else
+    #[arg(long, value_name = "PATH")]
+    html: Option<PathBuf>,
 }
 
 impl Doctor {
@@ -37,6 +41,9 @@ impl Doctor {
             return Err(Failure::Usage("standard input (`-`) can be read only once".to_owned()));
         }
         let diagnosis = self.examine()?;
+        if let Some(path) = &self.html {
+            self.write_page(path, &diagnosis)?;
+        }
         if self.json {
             let document = serde_json::to_string(&diagnosis).map_err(|error| {
                 Failure::Failed(format!("the result cannot be written: {error}"))
@@ -73,6 +80,13 @@ impl Doctor {
             }
         }
         Ok(examination.diagnosis())
+    }
+
+    fn write_page(&self, path: &Path, diagnosis: &Diagnosis) -> Result<(), Failure> {
+        let files: Vec<String> = self.files.iter().map(|path| name(path)).collect();
+        std::fs::write(path, page::page(diagnosis, &files)).map_err(|error| {
+            Failure::Usage(format!("{} cannot be written: {error}", path.display()))
+        })
     }
 
     fn cannot_be_read(&self, trouble: &Trouble) -> Failure {
