@@ -3,6 +3,7 @@
 mod brokered;
 mod check;
 mod demo;
+mod doctor;
 mod endpoints;
 mod grants;
 mod lab;
@@ -38,6 +39,7 @@ enum Command {
     Check(check::Check),
     Status(status::Status),
     Lab(lab::Lab),
+    Doctor(doctor::Doctor),
 }
 
 impl Command {
@@ -51,6 +53,7 @@ impl Command {
             Self::Check(check) => check.run(environment),
             Self::Status(status) => status.run(environment),
             Self::Lab(lab) => lab.run(environment),
+            Self::Doctor(doctor) => doctor.run(),
         }
     }
 }
