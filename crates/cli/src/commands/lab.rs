@@ -2,6 +2,7 @@
 
 mod built_in;
 mod list;
+mod page;
 mod plan;
 mod run;
 mod serve;

@@ -10,7 +10,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{built_in, sockets, table};
+use super::{built_in, page, sockets, table};
 use crate::commands::{Failure, print_result, runtime};
 use crate::configuration::{duration, scenario};
 
@@ -144,6 +144,12 @@ impl LabRun {
     }
 
     fn tell(&self, document: &Document) -> Result<(), Failure> {
+        if let Some(path) = &self.html {
+            std::fs::write(path, page::page(document)).map_err(|error| {
+                Failure::Failed(format!("{} cannot be written: {error}", path.display()))
+            })?;
+            eprintln!("the page is in {}", path.display());
+        }
         if self.json {
             let text = serde_json::to_string(document).map_err(|error| {
                 Failure::Failed(format!("the result cannot be written: {error}"))
