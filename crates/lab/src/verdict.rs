@@ -29,6 +29,11 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// Calls a minute: whole where there are many.
+fn calls(number: f64) -> String {
+    if number < 10.0 { format!("{number:.1}") } else { grouped(number.round() as u64) }
+}
+
 fn many(number: u64, one: &str, more: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { more })
 }
@@ -61,8 +66,8 @@ pub(crate) fn cause(scenario: &Scenario, measured: &Measured) -> String {
         let needs = scenario.needs();
         causes.push(match needs.calls_per_token_and_minute {
             Some(per_token) if needs.tokens > measured.most_live_tokens => format!(
-                "{:.0} calls a minute went through {}, good for {per_token:.0} each",
-                needs.calls_per_minute,
+                "{} calls a minute went through {}, good for {per_token:.0} each",
+                calls(needs.calls_per_minute),
                 many(measured.most_live_tokens, "token", "tokens"),
             ),
             Some(per_token) => format!(
@@ -161,8 +166,8 @@ pub(crate) fn fleet_verdict(fleet: &FleetMeasured) -> Verdict {
 /// What the arithmetic asks for, with the way round it.
 pub fn change(needs: &Needs) -> String {
     let list = format!(
-        "a list call of 100 agents a page, {:.0} calls a minute, which {} carries",
-        needs.list_calls_per_minute,
+        "a list call of 100 agents a page, {} calls a minute, which {} carries",
+        calls(needs.list_calls_per_minute),
         if needs.list_tokens == 1 {
             "one token".to_owned()
         } else {
@@ -171,14 +176,15 @@ pub fn change(needs: &Needs) -> String {
     );
     let Some(per_token) = needs.calls_per_token_and_minute else {
         return format!(
-            "{:.0} calls a minute with no known limit for each token need 1 token that is renewed \
-             once for all.",
-            needs.calls_per_minute
+            "{} calls a minute with no known limit for each token need 1 token that is renewed once \
+             for all.",
+            calls(needs.calls_per_minute)
         );
     };
     let sum = format!(
-        "{:.0} calls a minute at {per_token:.0} for each token need {}",
-        needs.calls_per_minute,
+        "{} calls a minute at {} for each token need {}",
+        calls(needs.calls_per_minute),
+        calls(per_token),
         many(needs.tokens, "token", "tokens")
     );
     if needs.fits {

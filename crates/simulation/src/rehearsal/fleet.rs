@@ -99,7 +99,7 @@ pub fn renew(fleet: &Fleet, progress: &mut dyn FnMut(Duration)) -> FleetOutcome 
         rows: vec![Row::default(); credentials as usize],
         lifecycles: (0..count).map(|_| Lifecycle::new(Arc::clone(&policy), START)).collect(),
         calendar: Calendar::until(fleet.length),
-        chance: Chance::new(fleet.seed ^ 0x666c_6565_74),
+        chance: Chance::new(fleet.seed ^ 0x0066_6c65_6574),
         outcome: FleetOutcome { least_left: Duration::MAX, ..FleetOutcome::default() },
     };
     // Replicas come up within a minute, as in a rolling start.

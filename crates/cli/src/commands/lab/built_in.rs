@@ -8,12 +8,13 @@ use crate::configuration::ConfigurationError;
 use crate::configuration::scenario::parse;
 
 /// Name and text, in the order in which they are listed to people.
-const SCENARIOS: [(&str, &str); 7] = [
+const SCENARIOS: [(&str, &str); 8] = [
     ("as-reported", include_str!("../../../../../examples/scenarios/as-reported.toml")),
     ("thousand-agents", include_str!("../../../../../examples/scenarios/thousand-agents.toml")),
     ("failed-login", include_str!("../../../../../examples/scenarios/failed-login.toml")),
     ("outages", include_str!("../../../../../examples/scenarios/outages.toml")),
     ("eight-processes", include_str!("../../../../../examples/scenarios/eight-processes.toml")),
+    ("both-ways", include_str!("../../../../../examples/scenarios/both-ways.toml")),
     ("million-agents", include_str!("../../../../../examples/scenarios/million-agents.toml")),
     ("replicas", include_str!("../../../../../examples/scenarios/replicas.toml")),
 ];

@@ -31,7 +31,7 @@ pub(super) fn page(document: &Document) -> String {
             .fact("workers", grouped(u64::from(about.workers)))
             .fact("processes", grouped(u64::from(about.processes)))
             .fact("period", length(about.period_s))
-            .fact("calls a minute", format!("{:.0}", needs.calls_per_minute))
+            .fact("calls a minute", grouped(needs.calls_per_minute as u64))
             .fact("tokens needed", grouped(needs.tokens))
             .fact("Bellwether's pool", grouped(u64::from(about.pool)))
             .section(side_by_side(document));

@@ -40,8 +40,9 @@ pub(super) fn read(context: &mut Context<'_>, mut section: Section<'_>) -> Optio
         None => Some(None),
     };
     let times = section.optional("times").and_then(|field| whole(context, &field, 1, u32::MAX));
-    let effect = match kind? {
-        "status" => {
+    let effect = match kind {
+        None => None,
+        Some("status") => {
             let status = match &status_field {
                 Some(field) => whole(context, field, 200, 599),
                 None => {
@@ -57,11 +58,11 @@ pub(super) fn read(context: &mut Context<'_>, mut section: Section<'_>) -> Optio
                 processed: false,
             })
         }
-        "close" => Some(Effect::Close),
-        "stall" => Some(Effect::Stall { processed: false }),
-        "lost-answer" => Some(Effect::LostAnswer),
-        "unauthorized" => Some(Effect::AlwaysUnauthorized),
-        _ => {
+        Some("close") => Some(Effect::Close),
+        Some("stall") => Some(Effect::Stall { processed: false }),
+        Some("lost-answer") => Some(Effect::LostAnswer),
+        Some("unauthorized") => Some(Effect::AlwaysUnauthorized),
+        Some(_) => {
             if latency.is_none() {
                 section.missing("latency", "is missing; write latency = \"2s\"");
             }
