@@ -34,6 +34,6 @@ pub use document::{About, Document, FleetMeasured, Mode};
 pub use measured::{BySecond, Measured, OverTime, Percentiles, Polls, milliseconds};
 pub use needs::Needs;
 pub use scenario::{FleetSize, Scenario};
-pub use verdict::{Verdict, change, grouped};
+pub use verdict::{Verdict, calls, change, grouped};
 
 pub use server::{Now, Running, serve};

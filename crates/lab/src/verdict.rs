@@ -30,7 +30,7 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// Calls a minute: whole where there are many.
-fn calls(number: f64) -> String {
+pub fn calls(number: f64) -> String {
     if number < 10.0 { format!("{number:.1}") } else { grouped(number.round() as u64) }
 }
 

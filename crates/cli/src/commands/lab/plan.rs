@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellwether_lab::{Needs, change, grouped};
+use bellwether_lab::{Needs, calls, change, grouped};
 use bellwether_simulation::{NamedProfile, Profile};
 use clap::Args;
 use serde_json::json;
@@ -52,8 +52,8 @@ impl LabPlan {
         if let Some(cap) = self.live_tokens {
             profile.live_tokens_per_client = Some(cap as usize);
         }
-        let calls = f64::from(self.calls_per_agent);
-        let needs = Needs::of(&profile, self.agents, self.period, calls);
+        let each = f64::from(self.calls_per_agent);
+        let needs = Needs::of(&profile, self.agents, self.period, each);
         if self.json {
             let document = json!({
                 "agents": self.agents,
@@ -72,15 +72,16 @@ impl LabPlan {
         let rounds = 60.0 / self.period.as_secs_f64();
         let agents = grouped(u64::from(self.agents));
         let mut lines = vec![format!(
-            "calls     {agents} agents × {} call{} × {rounds:.2} rounds a minute = {:.0} a minute",
+            "calls     {agents} agents × {} call{} × {rounds:.2} rounds a minute = {} a minute",
             self.calls_per_agent,
             if self.calls_per_agent == 1 { "" } else { "s" },
-            needs.calls_per_minute,
+            calls(needs.calls_per_minute),
         )];
         match needs.calls_per_token_and_minute {
             Some(per_token) => lines.push(format!(
-                "tokens    {:.0} ÷ {per_token:.0} for each token and minute = {}",
-                needs.calls_per_minute,
+                "tokens    {} ÷ {} for each token and minute = {}",
+                calls(needs.calls_per_minute),
+                calls(per_token),
                 grouped(needs.tokens),
             )),
             None => lines.push(format!(
@@ -112,10 +113,10 @@ impl LabPlan {
             }
         ));
         lines.push(format!(
-            "list      {} pages of 100 × {} × {rounds:.2} = {:.0} calls a minute, {} token{}",
+            "list      {} pages of 100 × {} × {rounds:.2} = {} calls a minute, {} token{}",
             grouped(u64::from(self.agents).div_ceil(100)),
             self.calls_per_agent,
-            needs.list_calls_per_minute,
+            calls(needs.list_calls_per_minute),
             needs.list_tokens,
             if needs.list_tokens == 1 { "" } else { "s" },
         ));
