@@ -188,6 +188,31 @@ fn a_list_names_what_there_is_and_a_plan_shows_the_arithmetic() {
     assert_eq!(lab(&["plan"]).status.code(), Some(2));
 }
 
+#[test]
+fn jmeter_is_looked_for_before_anything_runs() {
+    let directory = TempDir::new().expect("a directory");
+    let plan = directory.path().join("plan.jmx");
+    std::fs::write(&plan, "<jmeterTestPlan/>").expect("a plan");
+    let missing = directory.path().join("none.jmx");
+    let results = directory.path().join("results");
+    let shown_results = shown(&results);
+    #[rustfmt::skip]
+    let cases = [
+        (vec!["jmeter", shown(&missing)],                                      "there is no plan"),
+        (vec!["jmeter", shown(&plan), "-J", "loops", "--results", shown_results], "write NAME=VALUE"),
+        (vec!["jmeter", shown(&plan), "--results", shown_results],             "set JMETER_HOME"),
+    ];
+    for (arguments, said) in cases {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+        command.arg("lab").args(&arguments).env("PATH", "").env_remove("JMETER_HOME");
+        let ran = command.output().expect("it runs");
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(said), "{arguments:?}: {told}");
+        assert!(!results.exists(), "nothing was begun");
+    }
+}
+
 /// Sockets, timers and two cores for everybody add a few milliseconds here and there, and what
 /// depends on who comes first differs by that: a storm by a tenth, a limit by one window.
 #[test]

@@ -11,8 +11,8 @@ use bellwether_broker::{
 use bellwether_lifecycle::{Allowance, Demand, Quota};
 use bellwether_oauth::{Scope, Secret};
 use bellwether_server::{
-    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, Running, Vendor,
-    bind,
+    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut, Running,
+    Vendor, bind,
 };
 use bellwether_simulation::Profile;
 use bellwether_store::{Key, Keyring, MemoryEscrow, Store};
@@ -54,13 +54,7 @@ pub(super) struct Brokered {
 
 impl Brokered {
     pub(super) async fn start(stage: &Stage, keeping: Keeping) -> Result<Self, Failure> {
-        let broker = Broker::start(Environment {
-            clock: Arc::clone(&stage.clock),
-            store: Arc::clone(&keeping.store),
-            escrow: Arc::new(MemoryEscrow::new()),
-            keyring: keeping.keyring.clone(),
-            seed: keeping.seed,
-        });
+        let broker = broker(stage, &keeping);
         let vendor = vendor(stage, &keeping)?;
         let settings = CredentialSettings {
             name: NAME.to_owned(),
@@ -76,14 +70,6 @@ impl Brokered {
             unverified: false,
         };
 
-        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let failed = |error: std::io::Error| Failure::Failed(error.to_string());
-        let (gateway_listener, admin_listener) =
-            (bind(anywhere).await.map_err(failed)?, bind(anywhere).await.map_err(failed)?);
-        let (gateway_address, admin_address) = (
-            gateway_listener.local_addr().map_err(failed)?,
-            admin_listener.local_addr().map_err(failed)?,
-        );
         let handle = broker.add(settings).await.handle;
         let configured = Configured {
             handle: handle.clone(),
@@ -96,14 +82,9 @@ impl Brokered {
             credentials: vec![NAME.to_owned()],
         };
         let settings = GatewaySettings { callers: vec![caller], ..GatewaySettings::default() };
-        let gateway =
-            Gateway::new(broker.clone(), settings, vec![configured], gateway_address).await;
-        let gateway = Arc::new(gateway);
-        let admin = Admin::new(Arc::clone(&gateway), AdminSettings::default(), admin_address);
-        let listeners =
-            Running::start(gateway, gateway_listener, Arc::new(admin), admin_listener, DRAIN);
-        let dashboard = format!("http://{admin_address}/");
-        Ok(Self { handle, dashboard, gateway: gateway_address, broker, listeners })
+        let (listeners, gateway, admin) = listen(&broker, settings, vec![configured]).await?;
+        let dashboard = format!("http://{admin}/");
+        Ok(Self { handle, dashboard, gateway, broker, listeners })
     }
 
     /// Lets what is under way finish.
@@ -111,6 +92,66 @@ impl Brokered {
         self.listeners.stop().await;
         self.broker.stop().await;
     }
+}
+
+/// A gateway on a stage for callers that bring their own client. They get tokens that are good only
+/// here, so that a pool can stand behind each.
+#[derive(Debug)]
+pub(super) struct OpenGateway {
+    /// Where callers come to.
+    pub(super) address: SocketAddr,
+    broker: Broker,
+    listeners: Running,
+}
+
+impl OpenGateway {
+    pub(super) async fn start(stage: &Stage, keeping: Keeping) -> Result<Self, Failure> {
+        let vendor = vendor(stage, &keeping)?;
+        let broker = broker(stage, &keeping);
+        let settings = GatewaySettings {
+            open: Some(vendor),
+            hand_out: HandOut::Local,
+            ..GatewaySettings::default()
+        };
+        let (listeners, address, _) = listen(&broker, settings, Vec::new()).await?;
+        Ok(Self { address, broker, listeners })
+    }
+
+    /// Lets what is under way finish.
+    pub(super) async fn stop(self) {
+        self.listeners.stop().await;
+        self.broker.stop().await;
+    }
+}
+
+fn broker(stage: &Stage, keeping: &Keeping) -> Broker {
+    Broker::start(Environment {
+        clock: Arc::clone(&stage.clock),
+        store: Arc::clone(&keeping.store),
+        escrow: Arc::new(MemoryEscrow::new()),
+        keyring: keeping.keyring.clone(),
+        seed: keeping.seed,
+    })
+}
+
+/// Both listeners, where callers come to, and where operators do.
+async fn listen(
+    broker: &Broker,
+    settings: GatewaySettings,
+    configured: Vec<Configured>,
+) -> Result<(Running, SocketAddr, SocketAddr), Failure> {
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let failed = |error: std::io::Error| Failure::Failed(error.to_string());
+    let (gateway_listener, admin_listener) =
+        (bind(anywhere).await.map_err(failed)?, bind(anywhere).await.map_err(failed)?);
+    let gateway_address = gateway_listener.local_addr().map_err(failed)?;
+    let admin_address = admin_listener.local_addr().map_err(failed)?;
+    let gateway = Gateway::new(broker.clone(), settings, configured, gateway_address).await;
+    let gateway = Arc::new(gateway);
+    let admin = Admin::new(Arc::clone(&gateway), AdminSettings::default(), admin_address);
+    let listeners =
+        Running::start(gateway, gateway_listener, Arc::new(admin), admin_listener, DRAIN);
+    Ok((listeners, gateway_address, admin_address))
 }
 
 fn vendor(stage: &Stage, keeping: &Keeping) -> Result<Vendor, Failure> {

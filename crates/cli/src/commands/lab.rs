@@ -1,6 +1,7 @@
 //! `bellwether lab`: a simulated authorization server and API, and scenarios against them.
 
 mod built_in;
+mod jmeter;
 mod list;
 mod page;
 mod plan;
@@ -27,15 +28,18 @@ enum LabCommand {
     Run(Box<run::LabRun>),
     List(list::LabList),
     Plan(plan::LabPlan),
+    #[command(name = "jmeter")]
+    JMeter(jmeter::LabJMeter),
     Serve(serve::LabServe),
 }
 
 impl Lab {
-    pub(super) fn run(&self, _environment: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(&self, environment: Environment<'_>) -> Result<(), Failure> {
         match &self.command {
             LabCommand::Run(run) => run.run(),
             LabCommand::List(list) => list.run(),
             LabCommand::Plan(plan) => plan.run(),
+            LabCommand::JMeter(jmeter) => jmeter.run(environment),
             LabCommand::Serve(serve) => super::runtime()?.block_on(serve.run()),
         }
     }

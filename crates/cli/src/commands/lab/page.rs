@@ -1,13 +1,25 @@
 //! A run as a page with pictures.
 
+use std::path::Path;
+
 use bellwether_lab::{Document, FleetMeasured, Measured, Mode, Percentiles, grouped};
 use bellwether_report::{
     Align, Bars, Card, Chart, Clock, Colour, Layer, Mark, Page, Section, Shape, Table, Tone,
 };
 use bellwether_simulation::rehearsal::Strategy;
 
-/// The whole page.
-pub(super) fn page(document: &Document) -> String {
+use crate::commands::Failure;
+
+/// Writes the page of a run.
+pub(super) fn write(path: &Path, document: &Document) -> Result<(), Failure> {
+    std::fs::write(path, page(document)).map_err(|error| {
+        Failure::Failed(format!("{} cannot be written: {error}", path.display()))
+    })?;
+    eprintln!("the page is in {}", path.display());
+    Ok(())
+}
+
+fn page(document: &Document) -> String {
     let about = &document.scenario;
     let verdict = &document.verdict;
     let mut page = Page::new(format!("bellwether lab · {}", about.name))
@@ -63,7 +75,7 @@ fn length(seconds: f64) -> String {
     match seconds {
         seconds if seconds >= 7_200.0 => format!("{:.0} h", seconds / 3600.0),
         seconds if seconds >= 120.0 => format!("{:.0} min", seconds / 60.0),
-        seconds => format!("{seconds} s"),
+        seconds => format!("{} s", (seconds * 10.0).round() / 10.0),
     }
 }
 
@@ -130,7 +142,11 @@ fn side_by_side(document: &Document) -> Section {
 /// One strategy's own section.
 fn alone(document: &Document, measured: &Measured) -> Section {
     let tone = if measured.is_clean() { Tone::Good } else { Tone::Bad };
-    let about = Strategy::named(&measured.name).map_or("", Strategy::about);
+    let about = match (Strategy::named(&measured.name), measured.name.as_str()) {
+        (Some(strategy), _) => strategy.about(),
+        (None, "jmeter-gateway") => "JMeter, through Bellwether's gateway",
+        (None, _) => "JMeter, against the organisation itself",
+    };
     let card = Card::new(tone, about)
         .badge(if measured.is_clean() { "holds" } else { "fails" })
         .text(sentence(&measured.cause));

@@ -145,10 +145,7 @@ impl LabRun {
 
     fn tell(&self, document: &Document) -> Result<(), Failure> {
         if let Some(path) = &self.html {
-            std::fs::write(path, page::page(document)).map_err(|error| {
-                Failure::Failed(format!("{} cannot be written: {error}", path.display()))
-            })?;
-            eprintln!("the page is in {}", path.display());
+            page::write(path, document)?;
         }
         if self.json {
             let text = serde_json::to_string(document).map_err(|error| {
@@ -156,16 +153,7 @@ impl LabRun {
             })?;
             return print_result(&text);
         }
-        let mut text = if let Some(fleet) = &document.fleet {
-            table::fleet(fleet)
-        } else {
-            format!("{}\n", table::table(document))
-        };
-        for one in &document.strategies {
-            text += &format!("\n{}: {}", one.name, one.cause);
-        }
-        let verdict = &document.verdict;
-        print_result(&format!("{text}\n\n{}\n{}", verdict.sentence, verdict.change))
+        print_result(&table::told(document))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::commands::Failure;
 use crate::configuration::{duration, parse_listen};
 
 /// The client that a lab knows without being told. Its secret guards nothing.
-const CLIENT: (&str, &str) = ("lab-client", "lab-client-secret");
+pub(super) const CLIENT: (&str, &str) = ("lab-client", "lab-client-secret");
 
 /// Serve the simulated organisation: login and API on one address, until it is stopped
 ///

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 use self::contender::Contender;
-use self::recorder::Recorder;
+pub(super) use self::recorder::{Recorder, Standing};
 use crate::commands::Failure;
 
 /// More connections than that measure the machine.

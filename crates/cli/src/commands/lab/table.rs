@@ -4,8 +4,19 @@ use bellwether_lab::{Document, FleetMeasured, grouped};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
-/// For people.
-pub(super) fn table(document: &Document) -> Table {
+/// A run for people: the table, a cause for each, and the verdict.
+pub(super) fn told(document: &Document) -> String {
+    let mut text = match &document.fleet {
+        Some(measured) => fleet(measured),
+        None => format!("{}\n", table(document)),
+    };
+    for one in &document.strategies {
+        text += &format!("\n{}: {}", one.name, one.cause);
+    }
+    format!("{text}\n\n{}\n{}", document.verdict.sentence, document.verdict.change)
+}
+
+fn table(document: &Document) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     let heads = [
@@ -53,7 +64,7 @@ pub(super) fn table(document: &Document) -> Table {
 }
 
 /// A fleet as lines.
-pub(super) fn fleet(fleet: &FleetMeasured) -> String {
+fn fleet(fleet: &FleetMeasured) -> String {
     let lines = [
         ("replicas", u64::from(fleet.replicas)),
         ("credentials", u64::from(fleet.credentials)),

@@ -8,27 +8,35 @@ use bellwether_simulation::rehearsal::span_for;
 
 /// How a strategy stands at one moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Standing {
-    pub(super) token_requests: u64,
-    pub(super) live_tokens: u64,
-    pub(super) status_401: u64,
-    pub(super) status_429: u64,
-    pub(super) gaps: u64,
-    pub(super) sampled: u64,
+pub(in crate::commands::lab) struct Standing {
+    pub(in crate::commands::lab) token_requests: u64,
+    pub(in crate::commands::lab) live_tokens: u64,
+    pub(in crate::commands::lab) status_401: u64,
+    pub(in crate::commands::lab) status_429: u64,
+    pub(in crate::commands::lab) gaps: u64,
+    pub(in crate::commands::lab) sampled: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Recorder {
+pub(in crate::commands::lab) struct Recorder {
     start: Timestamp,
     every: Duration,
     last: Standing,
-    pub(super) over_time: OverTime,
-    pub(super) by_second: BySecond,
+    pub(in crate::commands::lab) over_time: OverTime,
+    pub(in crate::commands::lab) by_second: BySecond,
 }
 
 impl Recorder {
     pub(super) fn start(scenario: &Scenario, start: Timestamp) -> Self {
-        let every = span_for(scenario.duration + scenario.period);
+        Self::every(span_for(scenario.duration + scenario.period), start)
+    }
+
+    /// Where nobody knows how long it takes.
+    pub(in crate::commands::lab) fn every_second(start: Timestamp) -> Self {
+        Self::every(Duration::from_secs(1), start)
+    }
+
+    fn every(every: Duration, start: Timestamp) -> Self {
         Self {
             start,
             every,
@@ -39,7 +47,12 @@ impl Recorder {
     }
 
     /// What came since the last time belongs to the second that has just ended.
-    pub(super) fn note(&mut self, now: Timestamp, wall: UnixTime, standing: &Standing) {
+    pub(in crate::commands::lab) fn note(
+        &mut self,
+        now: Timestamp,
+        wall: UnixTime,
+        standing: &Standing,
+    ) {
         let last = std::mem::replace(&mut self.last, *standing);
         let half = Duration::from_millis(500);
         let index = self.start.until(now - half).as_nanos() / self.every.as_nanos();
