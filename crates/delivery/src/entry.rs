@@ -10,8 +10,10 @@ use serde_json::value::RawValue;
 /// slot is settled when the last of them is written.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The slot's number.
+    /// The slot's number, or the first one's.
     pub slot: u64,
+    /// How many slots it is about: more than one where a long absence is told at once.
+    pub slots: u64,
     /// Which of the slot's entries this is, from 1 on, and how many there are.
     pub part: (u32, u32),
     /// Whom it is about; `None` where nobody knows yet whom a page would have told of.
@@ -81,11 +83,14 @@ pub(crate) struct Line<'a> {
 
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Entry { slot, part, agent, due_at, what } = self.entry;
+        let Entry { slot, slots, part, agent, due_at, what } = self.entry;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("poll", self.poll)?;
         map.serialize_entry("series", &self.series)?;
         map.serialize_entry("slot", slot)?;
+        if *slots > 1 {
+            map.serialize_entry("slots", slots)?;
+        }
         if part.1 > 1 {
             map.serialize_entry("part", part)?;
         }
@@ -138,7 +143,8 @@ mod tests {
              r#""agent":"a","due_at":1.25,"kind":"backfill","at":2.0,"status":200,"data":{"id":7}}"#),
         ];
         for (part, what, expected) in cases {
-            let entry = Entry { slot: 9, part, agent: Some("a".into()), due_at: 1_250, what };
+            let entry =
+                Entry { slot: 9, slots: 1, part, agent: Some("a".into()), due_at: 1_250, what };
             let line = Line { poll: "p", series: 2, entry: &entry };
             let expected = format!(r#"{{"poll":"p","series":2,"slot":9,{expected}"#);
             assert_eq!(serde_json::to_string(&line).unwrap(), expected);

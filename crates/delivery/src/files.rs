@@ -59,6 +59,7 @@ struct Told<'a> {
     series: u64,
     slot: u64,
     kind: &'a str,
+    slots: Option<u64>,
     part: Option<(u32, u32)>,
 }
 
@@ -176,7 +177,13 @@ impl Beyond {
     }
 
     fn note(&mut self, told: &Told<'_>, cursor: &Cursor) {
-        if told.series != cursor.series || told.slot < cursor.watermark {
+        let slots = told.slots.unwrap_or(1);
+        let end = told.slot.saturating_add(slots);
+        if told.series != cursor.series || end <= cursor.watermark {
+            return;
+        }
+        if slots > 1 {
+            self.settled.extend(told.slot.max(cursor.watermark)..end);
             return;
         }
         let (part, of) = told.part.unwrap_or((1, 1));

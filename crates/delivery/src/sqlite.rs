@@ -15,7 +15,7 @@ use crate::output::{Output, OutputError, Resumed};
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS entries (
     poll TEXT NOT NULL, series INTEGER NOT NULL, slot INTEGER NOT NULL,
-    part INTEGER NOT NULL, parts INTEGER NOT NULL,
+    slots INTEGER NOT NULL, part INTEGER NOT NULL, parts INTEGER NOT NULL,
     kind TEXT NOT NULL, agent TEXT, due_at REAL NOT NULL, at REAL,
     latency_ms REAL, late INTEGER, status INTEGER, data TEXT, why TEXT, tries INTEGER,
     PRIMARY KEY (poll, series, slot, part, kind)
@@ -115,14 +115,25 @@ impl Output for Sqlite {
             let slots = statement.query_map(from, |row| row.get(0))?;
             slots.collect::<rusqlite::Result<BTreeSet<u64>>>()
         };
+        let long = "SELECT slot, slots FROM entries
+             WHERE poll = ?1 AND series = ?2 AND slots > 1 AND slot + slots > ?3";
         let (settled, gaps) = self.transact(|transaction| {
+            let mut statement = transaction.prepare(long)?;
+            let from = params![poll, cursor.series, cursor.watermark];
+            let ranges = statement.query_map(from, |row| {
+                let (slot, slots): (u64, u64) = (row.get(0)?, row.get(1)?);
+                Ok(slot.max(cursor.watermark)..slot + slots)
+            })?;
+            let ranges: Vec<_> = ranges.collect::<rusqlite::Result<_>>()?;
             let settled = "SELECT slot FROM entries WHERE poll = ?1 AND series = ?2 AND slot >= ?3
                  AND kind <> 'backfill' GROUP BY slot HAVING count(DISTINCT part) >= max(parts)";
             let gaps = "SELECT DISTINCT slot FROM entries AS gap
-                 WHERE poll = ?1 AND series = ?2 AND slot >= ?3 AND kind = 'gap' AND NOT EXISTS
+                 WHERE gap.slots = 1 AND poll = ?1 AND series = ?2 AND slot >= ?3 AND kind = 'gap' AND NOT EXISTS
                  (SELECT 1 FROM entries AS other WHERE other.poll = ?1 AND other.series = ?2
                   AND other.slot = gap.slot AND other.kind = 'backfill')";
-            Ok((beyond(transaction, settled)?, beyond(transaction, gaps)?))
+            let mut settled = beyond(transaction, settled)?;
+            settled.extend(ranges.into_iter().flatten());
+            Ok((settled, beyond(transaction, gaps)?))
         })?;
         Ok(Some(Resumed { cursor, settled, gaps }))
     }
@@ -130,7 +141,7 @@ impl Output for Sqlite {
     fn write(&mut self, cursor: &Cursor, entries: &[Entry]) -> Result<(), OutputError> {
         self.transact(|transaction| {
             let mut statement = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO entries VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
+                "INSERT OR REPLACE INTO entries VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
             )?;
             for entry in entries {
                 let Row { at, latency, late, status, data, why, tries } = Row::of(&entry.what);
@@ -138,6 +149,7 @@ impl Output for Sqlite {
                     cursor.plan.poll,
                     cursor.series,
                     entry.slot,
+                    entry.slots,
                     entry.part.0,
                     entry.part.1,
                     entry.what.kind(),

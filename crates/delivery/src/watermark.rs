@@ -22,10 +22,20 @@ impl Watermark {
 
     /// A slot is settled.
     pub fn settle(&mut self, slot: u64) {
-        if slot < self.below {
+        self.settle_all(slot, 1);
+    }
+
+    /// So many slots from this one on are settled.
+    pub fn settle_all(&mut self, from: u64, slots: u64) {
+        let end = from.saturating_add(slots);
+        if from > self.below {
+            self.ahead.extend(from..end);
             return;
         }
-        self.ahead.insert(slot);
+        if end > self.below {
+            self.below = end;
+            self.ahead = self.ahead.split_off(&end);
+        }
         while self.ahead.remove(&self.below) {
             self.below += 1;
         }
@@ -55,6 +65,25 @@ mod tests {
             assert_eq!(watermark.below(), below, "after {slot}");
         }
         assert!(watermark.ahead().is_empty());
+    }
+
+    #[test]
+    fn many_are_settled_at_once() {
+        #[rustfmt::skip]
+        let cases = [
+            // below, ahead,     from, slots, below then
+            (10,      &[12, 15][..], 10, 3,   13),
+            (10,      &[13, 15],     8,  5,   14),
+            (10,      &[12],         4,  3,   10),
+            (10,      &[],           12, 2,   10),
+            (10,      &[10],         0,  1,   11),
+        ];
+        for (below, ahead, from, slots, expected) in cases {
+            let mut watermark = Watermark::new(below, ahead.iter().copied());
+            watermark.settle_all(from, slots);
+            assert_eq!(watermark.below(), expected, "{below} {ahead:?} {from} {slots}");
+            assert!(watermark.ahead().iter().all(|slot| *slot > expected));
+        }
     }
 
     #[test]

@@ -60,8 +60,8 @@ pub struct Undelivered {
 }
 
 enum Parcel {
-    /// A slot and what is told of it.
-    Slot { slot: u64, entries: Vec<Entry>, room: OwnedSemaphorePermit },
+    /// Slots and what is told of them.
+    Slot { slot: u64, slots: u64, entries: Vec<Entry>, room: OwnedSemaphorePermit },
     /// Gaps that are still to be filled, whenever that changes.
     Backfill(BTreeSet<u64>),
 }
@@ -102,9 +102,18 @@ impl Writer {
 
     /// Hands a slot's entries over; waits while too much is not written yet.
     pub async fn deliver(&self, slot: u64, entries: Vec<Entry>) {
+        self.hand_over(slot, 1, entries).await;
+    }
+
+    /// The same for many slots of which one entry tells.
+    pub async fn deliver_absence(&self, entry: Entry) {
+        self.hand_over(entry.slot, entry.slots, vec![entry]).await;
+    }
+
+    async fn hand_over(&self, slot: u64, slots: u64, entries: Vec<Entry>) {
         // The semaphore is never closed, and the thread ends after this writer alone.
         let Ok(room) = Arc::clone(&self.room).acquire_owned().await else { return };
-        let _ = self.inbox.send(Parcel::Slot { slot, entries, room });
+        let _ = self.inbox.send(Parcel::Slot { slot, slots, entries, room });
     }
 
     /// Which gaps are still to be filled; kept with the cursor.
@@ -191,8 +200,8 @@ impl Desk {
         let (mut slots, mut rooms) = (Vec::new(), Vec::new());
         for parcel in gathered {
             match parcel {
-                Parcel::Slot { slot, entries: of, room } => {
-                    slots.push(slot);
+                Parcel::Slot { slot, slots: many, entries: of, room } => {
+                    slots.push((slot, many));
                     entries.extend(of);
                     rooms.push(room);
                 }
@@ -209,11 +218,11 @@ impl Desk {
         self.is_dirty = true;
         let is_backfill = |entry: &&Entry| matches!(entry.what, What::Backfill { .. });
         let backfilled = entries.iter().filter(is_backfill).count() as u64;
-        for slot in &slots {
-            self.watermark.settle(*slot);
+        for (slot, many) in &slots {
+            self.watermark.settle_all(*slot, *many);
         }
         let mut progress = lock(&self.progress);
-        progress.slots += slots.len() as u64;
+        progress.slots += slots.iter().map(|(_, many)| many).sum::<u64>();
         progress.entries += entries.len() as u64;
         progress.backfilled += backfilled;
         Ok(())

@@ -14,7 +14,14 @@ fn cursor() -> Cursor {
 }
 
 fn entry(slot: u64, part: (u32, u32), what: What) -> Entry {
-    Entry { slot, part, agent: Some(format!("agent {slot}")), due_at: 1_000_000 + slot, what }
+    Entry {
+        slot,
+        slots: 1,
+        part,
+        agent: Some(format!("agent {slot}")),
+        due_at: 1_000_000 + slot,
+        what,
+    }
 }
 
 fn sample(slot: u64) -> Entry {
@@ -71,6 +78,22 @@ fn what_was_written_beyond_the_cursor_is_found_again() {
         assert_eq!(resumed.cursor, cursor, "{name}");
         assert_eq!(resumed.settled, set([3, 4, 5, 6]), "{name}: of slot 7 a part is missing");
         assert_eq!(resumed.gaps, set([4]), "{name}: slot 5 was filled");
+    }
+}
+
+#[test]
+fn a_long_absence_is_one_entry() {
+    for (name, open) in outputs() {
+        let place = tempfile::tempdir().unwrap();
+        let mut output = open(place.path());
+        output.resume("p").unwrap();
+        let cursor = Cursor { watermark: 20, ..cursor() };
+        output.sync(&cursor).unwrap();
+        output.write(&cursor, &[Entry { slots: 15, agent: None, ..gap(10) }]).unwrap();
+        drop(output);
+        let resumed = open(place.path()).resume("p").unwrap().expect("it was synced");
+        assert_eq!(resumed.settled, set(20..25), "{name}");
+        assert_eq!(resumed.gaps, set([]), "{name}: nobody fills so many");
     }
 }
 

@@ -15,7 +15,7 @@ fn cursor(watermark: u64) -> Cursor {
 
 fn gap(slot: u64) -> Vec<Entry> {
     let what = What::Gap { why: "no access token".into(), tries: 1 };
-    vec![Entry { slot, part: (1, 1), agent: None, due_at: 0, what }]
+    vec![Entry { slot, slots: 1, part: (1, 1), agent: None, due_at: 0, what }]
 }
 
 fn clock() -> Arc<dyn Clock> {

@@ -102,7 +102,7 @@ impl<S: TokenStrategy> Caller<S> {
         Self { strategy, connection: connector.connection(), clock, observed }
     }
 
-    /// The wall clock and the one that counts.
+    /// The clock that it goes by.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
@@ -115,8 +115,8 @@ impl<S: TokenStrategy> Caller<S> {
         patience: Duration,
     ) -> Result<Got, Miss> {
         let bearer = self.strategy.bearer(patience).await;
-        let bearer = bearer
-            .map_err(|none| Miss { why: Why::NoToken, retry_after: none.retry_after })?;
+        let bearer =
+            bearer.map_err(|none| Miss { why: Why::NoToken, retry_after: none.retry_after })?;
         let sent_at = self.clock.now();
         let got = self.ask(target, further, &bearer).await?;
         let is_good = got.status.is_success()

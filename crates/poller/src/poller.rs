@@ -118,11 +118,7 @@ impl Poller {
         Snapshot { tally: ledger.tally(), latency: ledger.percentiles() }
     }
 
-    async fn work<S: Sampler>(
-        self: Arc<Self>,
-        mut sampler: S,
-        outlet: Arc<impl Outlet<S::Data>>,
-    ) {
+    async fn work<S: Sampler>(self: Arc<Self>, mut sampler: S, outlet: Arc<impl Outlet<S::Data>>) {
         while let Some(next) = self.next_slot().await {
             let (slot, settled) = match next {
                 Taken::Open(slot) => (slot, self.fill(slot, &mut sampler).await),

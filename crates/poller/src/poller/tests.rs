@@ -177,9 +177,7 @@ async fn somebody_hears_how_each_slot_ended_once() {
     let late = of(|settled| matches!(settled, Settled::Sampled { late: true, .. }));
     assert_eq!(counts(snapshot), (19, 19 - gaps - late, late, gaps));
     assert!(gaps > 3 && late > 0, "{gaps} {late}");
-    let refused = |settled: &Settled<()>| {
-        matches!(settled, Settled::Gap { why: Why::Status(500), tries } if *tries > 3)
-    };
+    let refused = |settled: &Settled<()>| matches!(settled, Settled::Gap { why: Why::Status(500), tries } if *tries > 3);
     assert!(heard.iter().any(|(_, settled)| refused(settled)), "{heard:?}");
 }
 
