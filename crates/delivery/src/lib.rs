@@ -13,6 +13,7 @@
 mod cursor;
 mod entry;
 mod files;
+mod gaps;
 mod lines;
 mod output;
 mod sqlite;
@@ -22,6 +23,7 @@ mod writer;
 pub use cursor::{Cursor, Plan};
 pub use entry::{Entry, What};
 pub use files::Files;
+pub use gaps::Gaps;
 pub use lines::Lines;
 pub use output::{Output, OutputError, Resumed};
 pub use sqlite::Sqlite;

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cursor::Cursor;
 use crate::entry::{Entry, What};
+use crate::gaps::Gaps;
 use crate::output::{Output, OutputError};
 use crate::watermark::Watermark;
 
@@ -59,16 +60,17 @@ pub struct Undelivered {
     slots: u64,
 }
 
-enum Parcel {
-    /// Slots and what is told of them.
-    Slot { slot: u64, slots: u64, entries: Vec<Entry>, room: OwnedSemaphorePermit },
-    /// Gaps that are still to be filled, whenever that changes.
-    Backfill(BTreeSet<u64>),
+/// Slots and what is told of them.
+struct Parcel {
+    slot: u64,
+    slots: u64,
+    entries: Vec<Entry>,
+    room: OwnedSemaphorePermit,
 }
 
 impl Writer {
     /// Over an output that has been resumed: `cursor` is where it goes on, `settled` what it has
-    /// beyond.
+    /// beyond. The gaps that are to be filled are kept with the cursor.
     ///
     /// # Errors
     /// When the first cursor cannot be written.
@@ -76,6 +78,7 @@ impl Writer {
         mut output: Box<dyn Output>,
         cursor: Cursor,
         settled: &BTreeSet<u64>,
+        gaps: Gaps,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OutputError> {
         output.sync(&cursor)?;
@@ -87,6 +90,7 @@ impl Writer {
             output,
             cursor,
             watermark,
+            gaps,
             clock,
             parcels,
             kept: Vec::new(),
@@ -113,12 +117,7 @@ impl Writer {
     async fn hand_over(&self, slot: u64, slots: u64, entries: Vec<Entry>) {
         // The semaphore is never closed, and the thread ends after this writer alone.
         let Ok(room) = Arc::clone(&self.room).acquire_owned().await else { return };
-        let _ = self.inbox.send(Parcel::Slot { slot, slots, entries, room });
-    }
-
-    /// Which gaps are still to be filled; kept with the cursor.
-    pub fn to_backfill(&self, gaps: BTreeSet<u64>) {
-        let _ = self.inbox.send(Parcel::Backfill(gaps));
+        let _ = self.inbox.send(Parcel { slot, slots, entries, room });
     }
 
     /// How delivery stands.
@@ -150,6 +149,7 @@ struct Desk {
     output: Box<dyn Output>,
     cursor: Cursor,
     watermark: Watermark,
+    gaps: Gaps,
     clock: Arc<dyn Clock>,
     parcels: Receiver<Parcel>,
     /// What came while the output was in trouble.
@@ -199,37 +199,31 @@ impl Desk {
         // Their room is given back when they are written.
         let (mut slots, mut rooms) = (Vec::new(), Vec::new());
         for parcel in gathered {
-            match parcel {
-                Parcel::Slot { slot, slots: many, entries: of, room } => {
-                    slots.push((slot, many));
-                    entries.extend(of);
-                    rooms.push(room);
-                }
-                Parcel::Backfill(gaps) => {
-                    self.cursor.backfill = gaps.into_iter().collect();
-                    self.is_dirty = true;
-                }
-            }
+            slots.push((parcel.slot, parcel.slots));
+            entries.extend(parcel.entries);
+            rooms.push(parcel.room);
         }
         if entries.is_empty() {
             return Ok(());
         }
         self.persist(slots.len(), |output, cursor| output.write(cursor, &entries))?;
         self.is_dirty = true;
-        let is_backfill = |entry: &&Entry| matches!(entry.what, What::Backfill { .. });
-        let backfilled = entries.iter().filter(is_backfill).count() as u64;
+        let filled = |entry: &&Entry| matches!(entry.what, What::Backfill { .. });
+        let filled: Vec<u64> = entries.iter().filter(filled).map(|entry| entry.slot).collect();
+        filled.iter().for_each(|slot| self.gaps.remove(*slot));
         for (slot, many) in &slots {
             self.watermark.settle_all(*slot, *many);
         }
         let mut progress = lock(&self.progress);
         progress.slots += slots.iter().map(|(_, many)| many).sum::<u64>();
         progress.entries += entries.len() as u64;
-        progress.backfilled += backfilled;
+        progress.backfilled += filled.len() as u64;
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), Undelivered> {
         self.cursor.watermark = self.watermark.below();
+        self.cursor.backfill = self.gaps.list();
         self.persist(0, |output, cursor| output.sync(cursor))?;
         self.is_dirty = false;
         lock(&self.progress).watermark = self.cursor.watermark;
@@ -249,8 +243,7 @@ impl Desk {
             let now = self.clock.now();
             match give_up_at {
                 Some(at) if now >= at => {
-                    let waits = |parcel: &&Parcel| matches!(parcel, Parcel::Slot { .. });
-                    let slots = (slots + self.kept.iter().filter(waits).count()) as u64;
+                    let slots = (slots + self.kept.len()) as u64;
                     return Err(Undelivered { error, slots });
                 }
                 Some(_) => std::thread::park_timeout(pause),

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use bellwether_delivery::{Cursor, Entry, Lines, Output, OutputError, Plan, Resumed, What, Writer};
+use bellwether_delivery::{
+    Cursor, Entry, Gaps, Lines, Output, OutputError, Plan, Resumed, What, Writer,
+};
 use bellwether_store::{Clock, SystemClock};
 
 fn cursor(watermark: u64) -> Cursor {
@@ -51,9 +53,9 @@ impl Shelf {
         let fails = self.fails.load(Ordering::SeqCst);
         let mut has = has.lock().unwrap();
         if fails {
-            has.failed += 1
+            has.failed += 1;
         } else {
-            change(&mut has)
+            change(&mut has);
         }
         changed.notify_all();
         if fails { Err(OutputError::new("the shelf", "is full")) } else { Ok(()) }
@@ -81,24 +83,32 @@ impl Output for Shelf {
 async fn what_is_handed_over_is_written_and_then_the_cursor_moves() {
     let shelf = Shelf::default();
     let settled = BTreeSet::from([7]);
-    let writer = Writer::start(Box::new(shelf.clone()), cursor(5), &settled, clock()).unwrap();
+    let gaps = Gaps::new([4, 5]);
+    let writer =
+        Writer::start(Box::new(shelf.clone()), cursor(5), &settled, gaps.clone(), clock()).unwrap();
     for slot in [6, 5, 9] {
         writer.deliver(slot, gap(slot)).await;
     }
-    writer.to_backfill(BTreeSet::from([5, 6]));
+    gaps.add(6);
+    let data = serde_json::value::RawValue::from_string("7".to_owned()).unwrap();
+    let what = What::Backfill { at: 1, status: 200, data };
+    writer.deliver(4, vec![Entry { what, ..gap(4).remove(0) }]).await;
     let progress = writer.finish().unwrap();
-    assert_eq!((progress.slots, progress.watermark, progress.trouble), (3, 8, None));
+    assert_eq!((progress.slots, progress.watermark, progress.trouble), (4, 8, None));
+    assert_eq!(progress.backfilled, 1);
     let has = shelf.has.0.lock().unwrap();
-    assert_eq!(has.slots, [6, 5, 9]);
+    assert_eq!(has.slots, [6, 5, 9, 4]);
     assert_eq!(has.synced.last(), Some(&8), "slot 8 is missing");
-    assert_eq!(has.backfill, [5, 6]);
+    assert_eq!(has.backfill, [5, 6], "slot 4 was filled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_output_in_trouble_is_tried_until_it_works_and_nothing_is_lost() {
     let shelf = Shelf::default();
     let output = Box::new(shelf.clone());
-    let writer = Arc::new(Writer::start(output, cursor(0), &BTreeSet::new(), clock()).unwrap());
+    let writer = Arc::new(
+        Writer::start(output, cursor(0), &BTreeSet::new(), Gaps::default(), clock()).unwrap(),
+    );
     shelf.fails.store(true, Ordering::SeqCst);
     let hands = Arc::clone(&writer);
     // More than there is room for: whoever delivers has to wait.
@@ -124,7 +134,8 @@ fn a_full_disk_is_told_and_what_was_not_written_is_counted() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = Box::new(Lines::new(full, None));
     let clock = Arc::new(Hurried::default());
-    let writer = Writer::start(output, cursor(0), &BTreeSet::new(), clock).unwrap();
+    let writer =
+        Writer::start(output, cursor(0), &BTreeSet::new(), Gaps::default(), clock).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         for slot in 0..3 {

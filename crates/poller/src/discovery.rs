@@ -10,7 +10,7 @@ use crate::agents::Agents;
 use crate::caller::{Miss, Why};
 use crate::data::{Asker, Brought, Data};
 use crate::json::Split;
-use crate::resource::{BadTarget, below};
+use crate::resource::{BadTarget, address};
 use crate::strategy::TokenStrategy;
 
 const PAGE: &str = "{page}";
@@ -50,7 +50,7 @@ pub async fn discover<S: TokenStrategy>(
     let (mut names, mut seen) = (Vec::new(), HashSet::new());
     let pages = if template.contains(PAGE) { MOST_PAGES } else { 1 };
     for page in 1..=pages {
-        let target = below(base, &template.replace(PAGE, &page.to_string()))?;
+        let target = address(base, &template.replace(PAGE, &page.to_string()))?;
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
         let Brought { data, .. } = loop {

@@ -43,7 +43,7 @@ pub use observed::{Observed, Refusals, Watched};
 pub use poller::{Poller, Snapshot};
 pub use question::{Question, Questions, Shape};
 pub use queue::{Next, Queue};
-pub use resource::{BadTarget, Resource};
+pub use resource::{BadTarget, Resource, address, with_agent};
 pub use sampler::{Nobody, Outlet, Sampler, Settled};
 pub use schedule::{Schedule, Slot};
 pub use strategy::{NoBearer, PerWorker, SharedLock, ThroughBroker, TokenStrategy};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 use url::Url;
 
-use crate::resource::{BadTarget, below, encoded};
+use crate::resource::{BadTarget, address, encoded};
 
 const AGENT: &str = "{agent}";
 const AGENTS: &str = "{agents}";
@@ -55,7 +55,7 @@ impl Questions {
             return Err(BadTarget::NoPlaceholder(template.to_owned(), placeholder));
         }
         let question = |written: &str, agents: &[String]| -> Result<Question, BadTarget> {
-            let target = below(base, &template.replace(placeholder, written))?;
+            let target = address(base, &template.replace(placeholder, written))?;
             Ok(Question { target, agents: agents.to_vec() })
         };
         let questions: Arc<[Question]> = match shape {

@@ -11,16 +11,24 @@ const PLACEHOLDER: &str = "{agent}";
 /// RFC 3986 §2.3: what may stand in a path segment as it is.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The template with an agent's name for `{agent}`.
+pub fn with_agent(template: &str, name: &str) -> String {
+    template.replace(PLACEHOLDER, &encoded(name))
+}
+
 /// A name as it stands in an address.
 pub(crate) fn encoded(name: &str) -> String {
     utf8_percent_encode(name, RESERVED).to_string()
 }
 
 /// The address of a path below a base.
-pub(crate) fn below(base: &Url, path: &str) -> Result<Uri, BadTarget> {
+///
+/// # Errors
+/// When it cannot be written as a URI.
+pub fn address(base: &Url, path: &str) -> Result<Uri, BadTarget> {
     let base = base.as_str().trim_end_matches('/');
-    let address = format!("{base}/{}", path.trim_start_matches('/'));
-    address.parse().map_err(|_| BadTarget::NoAddress(address))
+    let whole = format!("{base}/{}", path.trim_start_matches('/'));
+    whole.parse().map_err(|_| BadTarget::NoAddress(whole))
 }
 
 /// One address for each agent. Clones share them.
@@ -56,8 +64,7 @@ impl Resource {
         if !template.contains(PLACEHOLDER) {
             return Err(BadTarget::NoPlaceholder(template.to_owned(), PLACEHOLDER));
         }
-        let target =
-            |agent: A| below(base, &template.replace(PLACEHOLDER, &encoded(agent.as_ref())));
+        let target = |agent: A| address(base, &with_agent(template, agent.as_ref()));
         let targets: Arc<[Uri]> = agents.into_iter().map(target).collect::<Result<_, _>>()?;
         if targets.is_empty() { Err(BadTarget::NoAgents) } else { Ok(Self { targets }) }
     }

@@ -111,17 +111,15 @@ pub(super) fn read(
         .and_then(|field| field.parse(context, template));
     let shape = shape(context, &mut section);
     let agents = match section.optional("agents") {
-        Some(field) => Some(agents(context, &field)),
-        None if matches!(shape, Some(Shape::Pages(_))) => None,
+        Some(field) => agents(context, &field).map(Some),
+        None if matches!(shape, Some(Shape::Pages(_))) => Some(None),
         None => {
             section.missing("agents", "is missing; write agents = { file = \"agents.txt\" }");
-            Some(None)
+            None
         }
     };
     let split = split(context, &mut section);
-    let period = section
-        .required("period", "\"5s\"")
-        .and_then(|field| field.parse(context, self::period));
+    let every = section.required("period", "\"5s\"").and_then(|field| field.parse(context, period));
     let workers = match section.optional("workers") {
         Some(field) => whole(context, &field, MOST_WORKERS).map(|n| u16::try_from(n).unwrap_or(1)),
         None => Some(DEFAULT_WORKERS),
@@ -148,9 +146,9 @@ pub(super) fn read(
         credential: credential?.to_owned(),
         path: path?,
         shape,
-        agents: agents.map(|agents| agents.ok_or(())).transpose().ok()?,
+        agents: agents?,
         split,
-        period: period?,
+        period: every?,
         workers: workers?,
         conditional: conditional?,
         backfill: backfill?,
