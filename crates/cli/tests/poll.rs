@@ -393,3 +393,35 @@ fn a_list_from_a_program_is_used_if_the_program_succeeds() {
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("sh: exit status: 3"), "{error}");
 }
+
+#[test]
+fn operators_see_how_it_stands() {
+    let stage = stage(&format!("{EACH}output = \"-\""));
+    let mut command = stage.command(&["poll", "--admin-listen", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let ready = said.find_map(|line| Some(line.strip_prefix("ready admin=http://")?.to_owned()));
+    let admin = ready.expect("it says where").parse().expect("an address");
+    for _ in 0..80 {
+        lines.next().expect("it goes on").expect("UTF-8");
+    }
+    let metrics = ask(admin, "GET", "/metrics", &[], "");
+    assert_eq!(metrics.status, 200);
+    let value = |name: &str| {
+        let line = metrics.text.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{name} is missing in {}", metrics.text))
+    };
+    let slots = |became: &str| {
+        value(&format!("bellwether_poll_slots_total{{poll=\"presence\",became=\"{became}\"}}"))
+    };
+    assert!(slots("done") + slots("late") >= 80.0 && slots("gap") < 1.0, "{}", metrics.text);
+    assert!(value("bellwether_poll_delivered_total") > 60.0);
+    assert!(value("bellwether_poll_latency_seconds{poll=\"presence\",quantile=\"0.5\"") < 0.5);
+    assert_eq!(ask(admin, "GET", "/healthz", &[], "").status, 200);
+    assert_eq!(ask(admin, "GET", "/v1/credentials", &[], "").status, 404);
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    assert_eq!(lines.last().map(|line| line.is_ok()), Some(true), "it writes to the end");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

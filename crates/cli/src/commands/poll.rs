@@ -2,10 +2,12 @@
 
 mod backfill;
 mod live;
+mod metrics;
 mod outlet;
 mod places;
 mod timetable;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +18,7 @@ use bellwether_delivery::{Cursor, Gaps, Plan, Progress, Writer};
 use bellwether_poller::{
     Asker, Connector, DataSampler, Observed, Poller, Questions, Snapshot, Tags, ThroughBroker,
 };
+use bellwether_server::{Scrape, bind};
 use bellwether_store::{Clock, SystemClock};
 use clap::Args;
 use rustls::RootCertStore;
@@ -28,7 +31,9 @@ use self::outlet::Delivering;
 use self::timetable::Timetable;
 use super::{Failure, load_configuration, print_result};
 use crate::configuration::poll::{DEFAULT_WORKERS, period};
-use crate::configuration::{self as file, AgentList, Environment, OutputPlace, duration};
+use crate::configuration::{
+    self as file, AgentList, Environment, OutputPlace, duration, parse_listen,
+};
 use crate::{log, plan};
 
 /// Poll a resource for many agents on schedule; every sample is delivered, every gap is told
@@ -64,6 +69,9 @@ pub(super) struct Poll {
     /// Where samples go: - for standard output, or a directory
     #[arg(long, value_name = "-|DIRECTORY")]
     output: Option<String>,
+    /// Where operators find /metrics and /healthz; port 0 picks one
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
+    admin_listen: Option<SocketAddr>,
     /// Ends after this time; else with SIGTERM or SIGINT
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     length: Option<Duration>,
@@ -235,6 +243,7 @@ impl Poll {
         };
         let samplers = (0..poll.workers).map(sampler).collect();
 
+        let scrape = self.scrape(&poll.name, &poller, api, &writer).await?;
         let filling = tokio::spawn(backfill.fill());
         let mut live = Live::new(&poll.name);
         let running = async {
@@ -253,14 +262,17 @@ impl Poll {
                         is_stopped = true;
                         poller.stop();
                     }
-                    _ = tick.tick() => live.show(&self.standing(&poller, api, &writer)),
+                    _ = tick.tick() => live.show(&Standing::of(&poller, api, &writer)),
                 }
             }
         };
         filling.abort();
         let _ = filling.await;
+        if let Some(scrape) = scrape {
+            scrape.stop().await;
+        }
         drop(outlet);
-        let standing = self.standing(&poller, api, &writer);
+        let standing = Standing::of(&poller, api, &writer);
         live.end(&Standing { polled: ended, ..standing.clone() });
         let finished = match Arc::into_inner(writer) {
             Some(writer) => tokio::task::spawn_blocking(|| writer.finish()).await,
@@ -278,15 +290,27 @@ impl Poll {
         finished.map(drop).map_err(|error| failed(&error))
     }
 
-    fn standing(&self, poller: &Poller, api: &Api, writer: &Writer) -> Standing {
-        let refusals = api.observed.refusals();
-        Standing {
-            polled: poller.snapshot(),
-            delivered: writer.progress(),
-            token_requests: api.handle.counters().token_requests.load(Ordering::Relaxed),
-            status_401: refusals.status_401,
-            status_429: refusals.status_429,
-        }
+    /// The listener for scrapers, if there is to be one.
+    async fn scrape(
+        &self,
+        poll: &str,
+        poller: &Arc<Poller>,
+        api: &Api,
+        writer: &Arc<Writer>,
+    ) -> Result<Option<Scrape>, Failure> {
+        let Some(address) = self.admin_listen else { return Ok(None) };
+        let failed = |error: std::io::Error| Failure::Failed(error.to_string());
+        let listener = bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (name, poller, api) = (poll.to_owned(), Arc::clone(poller), api.clone());
+        // The writer ends while scrapers may still ask.
+        let writer = Arc::downgrade(writer);
+        let scrape = Scrape::start(listener, move |to| match writer.upgrade() {
+            Some(writer) => metrics::write(to, &name, &Standing::of(&poller, &api, &writer)),
+            None => Err(std::fmt::Error),
+        });
+        eprintln!("ready admin=http://{address}");
+        scrape.map(Some).map_err(failed)
     }
 }
 
@@ -301,6 +325,17 @@ struct Standing {
 }
 
 impl Standing {
+    fn of(poller: &Poller, api: &Api, writer: &Writer) -> Self {
+        let refusals = api.observed.refusals();
+        Self {
+            polled: poller.snapshot(),
+            delivered: writer.progress(),
+            token_requests: api.handle.counters().token_requests.load(Ordering::Relaxed),
+            status_401: refusals.status_401,
+            status_429: refusals.status_429,
+        }
+    }
+
     fn json(&self, poll: &file::Poll) -> serde_json::Value {
         let tally = self.polled.tally;
         let milliseconds = |latency: Duration| latency.as_secs_f64() * 1e3;
@@ -331,7 +366,7 @@ impl Standing {
 }
 
 /// What is polled, and with what.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Api {
     handle: Handle,
     base: Url,
