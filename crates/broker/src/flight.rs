@@ -210,12 +210,12 @@ impl Flight {
     async fn load(&mut self) -> Result<Report, StoreError> {
         let (surroundings, settings) = (&self.surroundings, &self.settings);
         let row = GrantRow::load(surroundings, settings, &self.key).await?;
+        let recorded = row.recorded(surroundings, settings, self.member);
         // Whoever only looks whether another one has finished leaves the escrow to that one.
         let known = match self.lease {
-            Some(_) => escrowed(surroundings, settings, &self.key, &row).await?,
+            Some(_) => escrowed(surroundings, settings, &self.key, &row, &recorded).await?,
             None => None,
         };
-        let recorded = row.recorded(surroundings, settings, self.member);
         self.row = Some(row);
         let (escrowed, read): (Option<Escrowed>, Option<Read>) = known.unzip();
         self.from_escrow = read;

@@ -218,20 +218,21 @@ impl GrantRow {
     }
 }
 
-/// The best answer the escrow has for this grant: of the highest generation, one that brings a
-/// token before a failure, the last of its kind.
+/// The answer of the escrow that counts beside `row`, which comes to `recorded`.
 pub(crate) async fn escrowed(
     surroundings: &Surroundings,
     settings: &Credential,
     key: &Key,
     row: &GrantRow,
+    recorded: &Recorded,
 ) -> Result<Option<(Escrowed, Read)>, StoreError> {
     if !settings.spends() {
         return Ok(None);
     }
     let secret = settings.client.authentication.secret();
     let secrets: Vec<&Secret> = secret.into_iter().chain(&row.refresh_token).collect();
-    let mut best: Option<((u64, bool), Escrowed, Read)> = None;
+    let ours = row.presented(surroundings);
+    let mut answers = Vec::new();
     for kept in surroundings.escrow.records(key).await? {
         let Ok(answer) = KeptAnswer::open(&surroundings.keyring, key, &kept) else {
             tracing::warn!(credential = %settings.name, "a record of the escrow does not open");
@@ -256,18 +257,13 @@ pub(crate) async fn escrowed(
         let escrowed = Escrowed {
             generation: kept.generation,
             attempt: read.attempt,
+            is_ours: read.presented == ours,
             answer: read.answer(settings.spends()),
         };
-        let brings = match escrowed.answer {
-            Answer::Granted { .. } => true,
-            Answer::Failed { rotated, .. } => rotated,
-        };
-        let rank = (kept.generation, brings);
-        if best.as_ref().is_none_or(|(highest, ..)| rank >= *highest) {
-            best = Some((rank, escrowed, read));
-        }
+        answers.push((escrowed, read));
     }
-    Ok(best.map(|(_, escrowed, read)| (escrowed, read)))
+    let best = recorded.best_of(answers.iter().map(|(escrowed, _)| *escrowed));
+    Ok(best.map(|index| answers.swap_remove(index)))
 }
 
 /// The refresh token to send, never one that was refused.

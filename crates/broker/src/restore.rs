@@ -66,7 +66,9 @@ pub(crate) async fn catch_up(
     key: &Key,
     row: &mut GrantRow,
 ) -> Result<(), StoreError> {
-    let kept = escrowed(surroundings, settings, key, row).await?;
+    // Which member it is tells nothing about the escrow.
+    let recorded = row.recorded(surroundings, settings, 0);
+    let kept = escrowed(surroundings, settings, key, row, &recorded).await?;
     if let Some((Escrowed { generation, answer: Answer::Granted { .. }, .. }, read)) = kept
         && generation > row.generation
     {

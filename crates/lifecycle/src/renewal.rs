@@ -304,11 +304,11 @@ impl Renewal {
 
     /// What the escrow has and the row has not.
     fn recover(&mut self, recorded: &Recorded, escrowed: Escrowed) -> Option<Step> {
-        let Escrowed { generation, attempt, answer } = escrowed;
+        let Escrowed { generation, attempt, answer, .. } = escrowed;
         // Its own request's intent is the last that the row was told. If not, the row may be older,
         // and does not tell of requests after that answer.
-        let is_next = generation == recorded.generation + 1 && attempt == recorded.attempt;
-        let is_as_left = is_next && recorded.intent.is_some() && !recorded.is_restored;
+        let is_next = generation == recorded.generation + 1 && escrowed.settles(recorded);
+        let is_as_left = is_next && !recorded.is_restored;
         match answer {
             Answer::Granted { sent_at, lifetime } if generation > recorded.generation => {
                 self.attempt = self.attempt.max(attempt).max(recorded.attempt);
@@ -318,8 +318,7 @@ impl Renewal {
             }
             // A refresh token that came with a failure exists nowhere else.
             Answer::Failed { failure, refused, rotated }
-                if recorded.intent.is_some() && attempt == recorded.attempt
-                    || rotated && generation > recorded.generation =>
+                if escrowed.settles(recorded) || rotated && generation > recorded.generation =>
             {
                 self.attempt = attempt.max(recorded.attempt);
                 let in_doubt = recorded.intent.filter(|_| failure.cause == Cause::InDoubt);

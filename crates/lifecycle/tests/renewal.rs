@@ -67,7 +67,8 @@ fn loaded(recorded: Recorded) -> Report {
 }
 
 fn beside(recorded: Recorded, generation: u64, attempt: u64, answer: Answer) -> Report {
-    Report::Loaded { recorded, escrowed: Some(Escrowed { generation, attempt, answer }) }
+    let escrowed = Some(Escrowed { generation, attempt, is_ours: true, answer });
+    Report::Loaded { recorded, escrowed }
 }
 
 fn granted() -> Answer {
@@ -447,6 +448,81 @@ fn the_escrow_knows_more_than_the_row() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn an_answer_to_another_refresh_token_settles_nothing() {
+    // A person has authorised again, and requests are counted from an older row.
+    let left = Recorded { attempt: 11, intent: Some(at(9_990)), ..row() };
+    let of_another = |generation, answer| Report::Loaded {
+        recorded: left,
+        escrowed: Some(Escrowed { generation, attempt: 11, is_ours: false, answer }),
+    };
+    tell([
+        (
+            "a refusal with the number of the request that the row knows no answer of",
+            order(),
+            vec![
+                (leased(), Step::Load),
+                (
+                    of_another(3, refused()),
+                    fails(Cause::InDoubt, Some(at(9_990)), Meeting::Unheard),
+                ),
+            ],
+        ),
+        (
+            "a token: it comes back, and may be spent",
+            order(),
+            vec![(leased(), Step::Load), (of_another(5, granted()), accept_in_doubt(5))],
+        ),
+    ]);
+}
+
+#[test]
+fn which_answer_of_the_escrow_counts() {
+    let left = Recorded { attempt: 13, intent: Some(at(9_990)), ..row() };
+    let kept = |generation, attempt, answer| Escrowed {
+        generation,
+        attempt,
+        is_ours: attempt > 10,
+        answer,
+    };
+    let lost = Answer::Failed { failure: failure(Cause::InDoubt), refused: false, rotated: false };
+    let rotated =
+        Answer::Failed { failure: failure(Cause::InDoubt), refused: false, rotated: true };
+    let cases: [(&str, Recorded, Vec<Escrowed>, Option<usize>); 8] = [
+        ("none", left, vec![], None),
+        ("what the row has already", left, vec![kept(4, 10, granted())], None),
+        ("the failure that settles the intent", left, vec![kept(5, 13, lost)], Some(0)),
+        ("one that settles nothing", left, vec![kept(5, 12, lost), kept(9, 10, lost)], None),
+        (
+            "a token, however many failures came after it",
+            Recorded { generation: 3, attempt: 9, intent: None, ..left },
+            vec![kept(3, 8, granted()), kept(4, 10, granted()), kept(5, 12, lost)],
+            Some(1),
+        ),
+        (
+            "the answer to the latest request, however late another was kept",
+            left,
+            vec![kept(5, 13, granted()), kept(5, 11, granted())],
+            Some(0),
+        ),
+        (
+            "a refresh token that came with a failure is as good",
+            left,
+            vec![kept(5, 11, granted()), kept(5, 12, rotated), kept(5, 13, lost)],
+            Some(1),
+        ),
+        (
+            "the same answer, appended twice",
+            left,
+            vec![kept(5, 13, granted()), kept(5, 13, granted())],
+            Some(1),
+        ),
+    ];
+    for (title, recorded, kept, best) in cases {
+        assert_eq!(recorded.best_of(kept), best, "{title}");
+    }
 }
 
 #[test]
@@ -962,9 +1038,14 @@ fn any_row() -> impl Strategy<Value = Recorded> {
 }
 
 fn any_report() -> impl Strategy<Value = Report> {
-    let escrowed = proptest::option::of((0..9_u64, 8..14_u64, any_answer()));
+    let escrowed = proptest::option::of((0..9_u64, 8..14_u64, any::<bool>(), any_answer()));
     let escrowed = escrowed.prop_map(|known| {
-        known.map(|(generation, attempt, answer)| Escrowed { generation, attempt, answer })
+        known.map(|(generation, attempt, is_ours, answer)| Escrowed {
+            generation,
+            attempt,
+            is_ours,
+            answer,
+        })
     });
     prop_oneof![
         1 => (9_990..10_040_u64).prop_map(|until| Report::Leased { until: at(until) }),

@@ -18,6 +18,12 @@ pub(super) struct Record {
     pub(super) response: Response,
 }
 
+impl Record {
+    fn brings_something(&self) -> bool {
+        matches!(self.response, Response::Granted { .. }) || self.response.refresh().is_some()
+    }
+}
+
 /// As `bellwether-store` thins out: when there are more …
 const MANY: usize = 16;
 /// … so many of the last are left, and those of the highest generation.
@@ -53,13 +59,10 @@ impl Escrow {
         &self.records[key]
     }
 
-    /// The best answer: of the highest generation one with a token before one without, then the
-    /// last.
+    /// The best answer: the newest that brings something, else the newest.
     pub(super) fn best(&self, key: usize) -> Option<&Record> {
-        let rank = |record: &&Record| {
-            let is_granted = matches!(record.response, Response::Granted { .. });
-            (record.generation, is_granted || record.response.refresh().is_some())
-        };
+        let rank =
+            |record: &&Record| (record.brings_something(), record.generation, record.attempt);
         self.records[key].iter().max_by_key(rank)
     }
 }
