@@ -9,11 +9,11 @@ use bellwether_lifecycle::renewal::{
 };
 use bellwether_lifecycle::{Cause, Failure, Held, Renewal, Replay, Timestamp};
 use bellwether_oauth::{Secret, read};
-use bellwether_store::{Acquired, Fence, HolderId, Key, Saved, StoreError};
+use bellwether_store::{Acquired, Fence, HolderId, Key, Row, Saved, StoreError};
 use tokio::time::{sleep, timeout};
 
 use crate::error::RenewalError;
-use crate::grant_row::{GrantRow, Read, escrowed};
+use crate::grant_row::{GrantRow, Kept, Read, escrowed};
 use crate::kept_answer::{About, KeptAnswer};
 use crate::record::wall_expiry;
 use crate::settings::Credential;
@@ -41,6 +41,8 @@ pub(crate) struct Flight {
     presented: Option<String>,
     from_server: Option<Read>,
     from_escrow: Option<Read>,
+    /// What the escrow is to keep, whatever comes.
+    needed: Vec<Row>,
     error: Option<RenewalError>,
 }
 
@@ -132,6 +134,7 @@ impl Flight {
             presented: None,
             from_server: None,
             from_escrow: None,
+            needed: Vec::new(),
             error: None,
         }
     }
@@ -155,7 +158,9 @@ impl Flight {
             Step::Acquire => self.acquire().await,
             Step::Load => self.load().await,
             Step::Reserve => {
-                self.surroundings.escrow.reserve(&self.key).await.map(|()| Report::Done)
+                let needed = std::mem::take(&mut self.needed);
+                let reserved = self.surroundings.escrow.reserve(&self.key, needed).await;
+                reserved.map(|()| Report::Done)
             }
             Step::Save(change) => self.save(change).await,
             Step::Send { not_after } => Ok(self.send(not_after).await),
@@ -214,11 +219,11 @@ impl Flight {
         // Whoever only looks whether another one has finished leaves the escrow to that one.
         let known = match self.lease {
             Some(_) => escrowed(surroundings, settings, &self.key, &row, &recorded).await?,
-            None => None,
+            None => Kept::default(),
         };
         self.row = Some(row);
-        let (escrowed, read): (Option<Escrowed>, Option<Read>) = known.unzip();
-        self.from_escrow = read;
+        let (escrowed, read): (Option<Escrowed>, Option<Read>) = known.best.unzip();
+        (self.from_escrow, self.needed) = (read, known.needed);
         Ok(Report::Loaded { recorded, escrowed })
     }
 

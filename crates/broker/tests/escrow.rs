@@ -23,8 +23,8 @@ struct Refusing {
 }
 
 impl Escrow for Refusing {
-    fn reserve(&self, key: &Key) -> StoreFuture<'_, ()> {
-        self.escrow.reserve(key)
+    fn reserve(&self, key: &Key, needed: Vec<Row>) -> StoreFuture<'_, ()> {
+        self.escrow.reserve(key, needed)
     }
 
     fn append(&self, key: &Key, record: Row) -> StoreFuture<'_, ()> {

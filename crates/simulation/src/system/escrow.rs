@@ -26,8 +26,10 @@ impl Record {
 
 /// As `bellwether-store` thins out: when there are more …
 const MANY: usize = 16;
-/// … so many of the last are left, and those of the highest generation.
+/// … so many of the last are left, and those of the highest generation …
 const LEFT: usize = 4;
+/// … and so many of the newest that bring something, as `bellwether-broker` wants it.
+const NEEDED: usize = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Escrow {
@@ -48,10 +50,16 @@ impl Escrow {
         }
         let highest = records.iter().map(|record| record.generation).max();
         let old = records.len() - LEFT;
+        let rank = |record: &Record| (record.generation, record.attempt);
+        let mut needed: Vec<_> =
+            records.iter().filter(|record| record.brings_something()).map(rank).collect();
+        needed.sort_unstable_by(|one, other| other.cmp(one));
+        needed.truncate(NEEDED);
         let mut position = 0;
         records.retain(|record| {
             position += 1;
-            position > old || Some(record.generation) == highest
+            let is_needed = record.brings_something() && needed.contains(&rank(record));
+            position > old || Some(record.generation) == highest || is_needed
         });
     }
 
