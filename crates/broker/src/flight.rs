@@ -54,6 +54,8 @@ pub(crate) struct Landed {
     pub(crate) sent: bool,
     /// The latest token request this process now knows of.
     pub(crate) attempt: u64,
+    /// The row is in doubt beside the token: to be settled at once.
+    pub(crate) is_unsettled: bool,
 }
 
 impl Landed {
@@ -62,7 +64,7 @@ impl Landed {
         let error = RenewalError::Defect;
         let failure = error.failure(false);
         let outcome = Outcome::Failed { failure, doubt_since: None, error: Arc::new(error) };
-        Self { outcome, sent: false, attempt: 0 }
+        Self { outcome, sent: false, attempt: 0, is_unsettled: false }
     }
 }
 
@@ -385,13 +387,22 @@ impl Flight {
                 Outcome::Failed { failure, doubt_since, error: Arc::new(error) }
             }
         };
-        Landed { outcome, sent: self.renewal.has_sent(), attempt: self.renewal.attempt() }
+        self.ended(outcome)
+    }
+
+    fn ended(&self, outcome: Outcome) -> Landed {
+        Landed {
+            outcome,
+            sent: self.renewal.has_sent(),
+            attempt: self.renewal.attempt(),
+            is_unsettled: self.renewal.is_unsettled(),
+        }
     }
 
     fn failed(&self, error: RenewalError, doubt_since: Option<Timestamp>) -> Landed {
         let failure = error.failure(self.order.spends);
         let outcome = Outcome::Failed { failure, doubt_since, error: Arc::new(error) };
-        Landed { outcome, sent: self.renewal.has_sent(), attempt: self.renewal.attempt() }
+        self.ended(outcome)
     }
 
     fn token(&self, held: Held, source: Source) -> Option<Token> {

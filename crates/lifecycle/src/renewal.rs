@@ -84,6 +84,8 @@ pub struct Renewal {
     /// A token that the row does not have yet.
     unsaved: Option<(Held, Source)>,
     is_published: bool,
+    /// The token that it ends with is not all: the row is in doubt.
+    is_unsettled: bool,
     pauses: u32,
 }
 
@@ -102,6 +104,7 @@ impl Renewal {
             lost_since: None,
             unsaved: None,
             is_published: false,
+            is_unsettled: false,
             pauses: 0,
         };
         (renewal, Step::Acquire)
@@ -120,6 +123,12 @@ impl Renewal {
     /// Whether the row has every token that came.
     pub fn is_saved(&self) -> bool {
         self.unsaved.is_none()
+    }
+
+    /// Whether it gave a token while the row is in doubt: to be settled by another renewal at once,
+    /// since a server's window passes. Tells nothing before the outcome is published.
+    pub fn is_unsettled(&self) -> bool {
+        self.is_unsettled
     }
 
     /// What comes after a step that came to `report`.
@@ -340,16 +349,17 @@ impl Renewal {
     /// What another process obtained, or failed with, since this one last looked. Whoever has the
     /// lease knows that nobody is at it any more.
     fn adopt(&mut self, now: Timestamp, recorded: &Recorded, has_lease: bool) -> Option<Outcome> {
+        let unheard = recorded.intent.filter(|_| has_lease);
+        let doubt_since = recorded.doubt_since.or(unheard).filter(|_| self.order.spends);
         let newer = recorded.held.filter(|held| held.generation > self.order.generation);
         if let Some(held) = newer.filter(|held| now < held.hand_out_until()) {
             self.attempt = self.attempt.max(recorded.attempt);
+            self.is_unsettled = doubt_since.is_some();
             return Some(Outcome::Granted { held, source: Source::Row });
         }
         if recorded.attempt <= self.order.attempt {
             return None;
         }
-        let unheard = recorded.intent.filter(|_| has_lease && self.order.spends);
-        let doubt_since = recorded.doubt_since.or(unheard);
         let failed = |failure, met| Some(Outcome::Failed { failure, doubt_since, met });
         let recent = recorded.failure.and_then(|met| self.shared(now, met));
         let outcome = match (recent, doubt_since) {
@@ -406,11 +416,12 @@ impl Renewal {
         if self.is_published {
             return self.release();
         }
-        self.publish(match recorded.held {
-            Some(held) if held.generation > self.order.generation => {
-                Outcome::Granted { held, source: Source::Row }
-            }
-            Some(_) | None => Outcome::Elsewhere { retry_after: LOOK_AGAIN },
+        let newer = recorded.held.filter(|held| held.generation > self.order.generation);
+        let doubt_since = recorded.doubt_since.or(recorded.intent);
+        self.is_unsettled = newer.is_some() && self.order.spends && doubt_since.is_some();
+        self.publish(match newer {
+            Some(held) => Outcome::Granted { held, source: Source::Row },
+            None => Outcome::Elsewhere { retry_after: LOOK_AGAIN },
         })
     }
 

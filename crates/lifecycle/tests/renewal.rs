@@ -334,6 +334,27 @@ fn an_intent_that_nobody_heard_of_again() {
 }
 
 #[test]
+fn a_token_beside_a_doubt_settles_nothing() {
+    let theirs = Recorded { generation: 5, attempt: 12, held: Some(held(5, 9_000)), ..row() };
+    let intended = Recorded { intent: Some(at(9_990)), ..theirs };
+    let in_doubt = Recorded { doubt_since: Some(at(9_990)), ..theirs };
+    let busy = Report::Busy { retry_after: secs(1) };
+    // what the row says, whether another holder is at it, whether another renewal is needed
+    let cases = [
+        ("all is well", theirs, leased(), false),
+        ("its request was not heard of again", intended, leased(), true),
+        ("its request has not been answered yet", intended, busy, false),
+        ("its request left a doubt", in_doubt, leased(), true),
+        ("somebody else is at the doubt, and may die of it", in_doubt, busy, true),
+    ];
+    for (title, recorded, lease, is_unsettled) in cases {
+        let gives = gives(held(5, 9_000), Source::Row);
+        let renewal = play(title, order(), vec![(lease, Step::Load), (loaded(recorded), gives)]);
+        assert_eq!(renewal.is_unsettled(), is_unsettled, "{title}");
+    }
+}
+
+#[test]
 fn the_escrow_knows_more_than_the_row() {
     let left = Recorded { attempt: 11, intent: Some(at(9_990)), ..row() };
     let doubtful =

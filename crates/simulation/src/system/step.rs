@@ -433,7 +433,7 @@ impl World {
         let Some(flight) = self.nodes[id.node].flight(id) else { return };
         let (credential, attempt) = (flight.credential, flight.renewal.attempt());
         let (has_read, request, theirs) = (flight.has_read, flight.request, flight.met_by_others);
-        let response = flight.response;
+        let (response, is_unsettled) = (flight.response, flight.renewal.is_unsettled());
         let place = self.place(id.node, credential);
         let keeper = &mut self.nodes[id.node].keepers[credential];
         keeper.attempt = keeper.attempt.max(attempt);
@@ -462,6 +462,9 @@ impl World {
                     }
                 }
                 self.handle(id.node, credential, Event::Granted { member: 0, held }, token);
+                if is_unsettled {
+                    self.handle(id.node, credential, Event::Renew, None);
+                }
             }
             Outcome::Elsewhere { retry_after } => {
                 self.handle(id.node, credential, Event::Elsewhere { member: 0, retry_after }, None);
