@@ -547,6 +547,108 @@ fn which_answer_of_the_escrow_counts() {
 }
 
 #[test]
+fn where_the_last_pair_wins_a_later_request_may_have_ended_an_answer() {
+    let last_pair = Order { replay: Replay::LastPair(secs(60)), attempt: 12, ..order() };
+    // Request 11 was answered late; 12 was sent meanwhile, and not heard of.
+    let row =
+        Recorded { attempt: 12, intent: Some(at(9_995)), doubt_since: Some(at(9_980)), ..row() };
+    let again = Step::Save(Change::Intent { attempt: 13, doubt_since: Some(at(9_980)) });
+    let late = |doubt_since, next| {
+        let row = Recorded { doubt_since: Some(doubt_since), ..row };
+        vec![(leased(), Step::Load), (beside(row, 5, 11, granted()), next)]
+    };
+    tell([
+        (
+            "asked for again, and the pair that wins is accepted",
+            last_pair,
+            vec![
+                (Report::Leased { until: at(10_040) }, Step::Load),
+                (beside(row, 5, 11, granted()), Step::Reserve),
+                (Report::Done, again),
+                (Report::Done, Step::Send { not_after: at(10_025) }),
+                (Report::Answered, Step::Escrow),
+                (Report::Done, Step::Read),
+                (Report::Read(granted()), accept(5, Source::Server)),
+            ],
+        ),
+        (
+            "the window is over: the answer is what is left",
+            last_pair,
+            late(at(9_950), accept_in_doubt(5)),
+        ),
+        (
+            "the answer to the last request is the last pair",
+            last_pair,
+            vec![
+                (leased(), Step::Load),
+                (beside(row, 5, 12, granted()), accept(5, Source::Escrow)),
+            ],
+        ),
+        (
+            "where all pairs are good it is taken",
+            Order { replay: Replay::Within(secs(60)), ..last_pair },
+            late(at(9_980), accept_in_doubt(5)),
+        ),
+        (
+            "the server takes the old one no more: the answer is what is left",
+            last_pair,
+            vec![
+                (Report::Leased { until: at(10_040) }, Step::Load),
+                (beside(row, 5, 11, granted()), Step::Reserve),
+                (Report::Done, again),
+                (Report::Done, Step::Send { not_after: at(10_025) }),
+                (Report::Answered, Step::Escrow),
+                (Report::Done, Step::Read),
+                (Report::Read(refused()), Step::Load),
+                (beside(Recorded { attempt: 13, ..row }, 5, 11, granted()), accept_in_doubt(5)),
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn where_the_last_pair_wins_a_holder_that_comes_back_asks_again() {
+    let last_pair = Order { replay: Replay::LastPair(secs(60)), ..order() };
+    let saving = || {
+        with(
+            until_read(),
+            [
+                (Report::Read(granted()), accept(5, Source::Server)),
+                (Report::Superseded, Step::Acquire),
+                (leased(), Step::Load),
+            ],
+        )
+    };
+    let sent_since = Recorded { attempt: 12, doubt_since: Some(NOW), ..row() };
+    tell([
+        (
+            "somebody has sent since, and heard nothing",
+            last_pair,
+            with(
+                saving(),
+                [(
+                    beside(sent_since, 5, 11, granted()),
+                    fails(Cause::InDoubt, Some(NOW), Meeting::Unheard),
+                )],
+            ),
+        ),
+        (
+            "nobody has",
+            last_pair,
+            with(
+                saving(),
+                [(loaded(Recorded { attempt: 11, ..sent_since }), accept(5, Source::Server))],
+            ),
+        ),
+        (
+            "where all pairs are good it is saved",
+            Order { replay: Replay::Within(secs(60)), ..last_pair },
+            with(saving(), [(loaded(sent_since), accept(5, Source::Server))]),
+        ),
+    ]);
+}
+
+#[test]
 fn a_store_that_is_older_than_it_was() {
     let restored = Recorded { is_restored: true, ..row() };
     // It may have been spent as soon as it was there.
@@ -1088,6 +1190,7 @@ fn any_order() -> impl Strategy<Value = Order> {
     let replay = prop_oneof![
         Just(Replay::Free),
         (0..120_u64).prop_map(|window| Replay::Within(secs(window))),
+        (0..120_u64).prop_map(|window| Replay::LastPair(secs(window))),
         Just(Replay::LastResort),
     ];
     let generation = prop_oneof![3 => Just(4), 1 => 0..7_u64];

@@ -8,6 +8,7 @@ use super::step::{Change, Meeting, Outcome, Source, Step};
 use super::{Doing, LOOK_AGAIN, Renewal};
 use crate::failure::{Cause, Failure};
 use crate::lead::Held;
+use crate::policy::Replay;
 use crate::time::Timestamp;
 
 /// A failure that another process met this recently is ours too; longer, if the server asked all
@@ -24,14 +25,21 @@ impl Renewal {
         recorded: Recorded,
         escrowed: Option<Escrowed>,
     ) -> Step {
+        let is_same_row = recorded.generation == self.recorded.generation;
         self.recorded = recorded;
         if let Some((held, source)) = self.unsaved {
-            return match recorded.generation >= held.generation {
+            if recorded.generation >= held.generation {
                 // Another holder's answer came later: it is the one the server issued last.
-                true => self.superseded(recorded),
-                false => self.accept(held, source),
-            };
+                return self.superseded(recorded);
+            }
+            let may_wait = self.is_escrowed && !self.is_published && is_same_row;
+            if !(may_wait && self.may_be_ended(now, self.attempt)) {
+                return self.accept(held, source);
+            }
+            (self.unsaved, self.is_escrowed) = (None, false);
         }
+        let escrowed =
+            escrowed.filter(|kept| !(kept.is_ours && self.may_be_ended(now, kept.attempt)));
         if let Some(step) = escrowed.and_then(|escrowed| self.recover(&recorded, escrowed)) {
             return step;
         }
@@ -60,6 +68,19 @@ impl Renewal {
         }
         self.doing = Doing::Reserving;
         Step::Reserve
+    }
+
+    /// Whether a later request without an answer may have ended what `attempt` brought, and the
+    /// server still takes the refresh token that both have sent. It is asked again then; what the
+    /// escrow has is what remains when the server's window is over.
+    fn may_be_ended(&self, now: Timestamp, attempt: u64) -> bool {
+        match self.order.replay {
+            Replay::LastPair(_) => {
+                let is_safe = |since| now < self.order.replay.safe_until(since);
+                self.recorded.attempt > attempt && self.known_doubt().is_some_and(is_safe)
+            }
+            Replay::Free | Replay::Within(_) | Replay::LastResort => false,
+        }
     }
 
     /// What the escrow has and the row has not.

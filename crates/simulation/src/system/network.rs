@@ -12,6 +12,7 @@ use super::node::{Answered, FlightId};
 use super::server::Response;
 use super::world::{Happening, World};
 use crate::refresh_token::Redemption;
+use crate::rotation::Rotation;
 
 impl World {
     fn travel(&mut self) -> Duration {
@@ -76,8 +77,13 @@ impl World {
         let lease = self.store.lease(key);
         // A later holder may have taken over meanwhile: that is for the lease to prevent.
         let best = self.escrows[machine].best(key);
+        let ends_earlier =
+            matches!(self.scenario.plans[request.credential].rotation, Rotation::LastPair { .. });
         let escrow_knows_better = best.is_some_and(|best| {
+            // A request in between may have ended what the escrow has.
+            let is_last = !ends_earlier || best.attempt + 1 >= attempt;
             best.generation > row.generation
+                && is_last
                 && best.presented == request.token
                 && best.response.refresh().is_some_and(|kept| Some(kept) != request.token)
         });
@@ -145,8 +151,7 @@ impl World {
         match redemption {
             Some(Redemption::Reused) => self.note_reuse(number),
             Some(Redemption::NewPair { ends: Some(_) }) if self.is_late(number) => {
-                // It ends what a request after it brought.
-                self.grants[credential].excused = true;
+                self.grants[credential].overtaken(request.token);
             }
             Some(
                 Redemption::NewPair { .. }

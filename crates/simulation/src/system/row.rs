@@ -152,8 +152,9 @@ impl World {
         let wall_error = self.wall_error(id.node);
         let reading = self.machines[self.nodes[id.node].machine].reading(self.now);
         let flight = self.nodes[id.node].flight(id)?;
+        let known = flight.row.map_or(0, |row| row.generation);
         Some(Record {
-            generation: flight.row.map_or(0, |row| row.generation) + 1,
+            generation: known.max(flight.order.generation) + 1,
             attempt: flight.renewal.attempt(),
             sent_at: Stamp::seen_from(flight.sent_at, reading),
             wall_error,

@@ -345,7 +345,8 @@ impl World {
             self.tell(Fact::Kept { credential, request, carries });
         }
         if record.response.refresh().is_some() {
-            self.grants[credential].heard(record.presented);
+            let rotation = self.scenario.plans[credential].rotation;
+            self.grants[credential].heard(request, record.presented, rotation);
         }
         if let Some(flight) = self.nodes[id.node].flight(id) {
             flight.is_kept = true;

@@ -8,6 +8,7 @@ use bellwether_lifecycle::{Replay, State, Timestamp};
 use super::fact::{Fact, Look};
 use super::store::Row;
 use super::world::{Happening, World};
+use crate::rotation::Rotation;
 
 /// One grant's truth.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub(super) struct Grant {
     pub(super) is_not_kept: bool,
     /// A doubt outlasted what the server allows.
     pub(super) excused: bool,
+    /// A refresh token with which a request came after a later one and ended what that had brought.
+    overtaken: Option<u64>,
 }
 
 impl Grant {
@@ -52,12 +55,33 @@ impl Grant {
         self.excused |= self.unheard.is_some();
     }
 
-    /// An answer to a request with this token is durable.
-    pub(super) fn heard(&mut self, token: Option<u64>) {
+    /// An answer to a request with this token is durable. Where the last pair wins, one that a later
+    /// request has ended is worth nothing.
+    pub(super) fn heard(&mut self, request: Option<usize>, token: Option<u64>, wins: Rotation) {
         self.is_not_kept = false;
-        if self.unheard.is_some_and(|(_, unheard)| unheard == token) {
+        let is_ended = matches!(wins, Rotation::LastPair { .. })
+            && request.is_some_and(|request| request < self.latest_request);
+        if self.unheard.is_some_and(|(_, unheard)| unheard == token) && !is_ended {
             self.unheard = None;
         }
+    }
+
+    /// A request that was given up long ago ended what one after it had brought: no process knows.
+    pub(super) fn overtaken(&mut self, token: Option<u64>) {
+        self.excused = true;
+        self.overtaken = token;
+    }
+
+    /// Whether a refresh token that the server would take again was rightly given up for what it
+    /// brought: to whoever sent it, the safe part of the window is over.
+    fn is_given_up_in_time(&self, now: Timestamp, token: u64, replay: Replay) -> bool {
+        let is_over = match replay {
+            Replay::LastPair(window) => self
+                .first_sent
+                .is_some_and(|(at, sent)| sent == Some(token) && now >= at + window.mul_f64(0.75)),
+            Replay::Free | Replay::Within(_) | Replay::LastResort => false,
+        };
+        is_over || self.overtaken == Some(token)
     }
 }
 
@@ -99,7 +123,9 @@ impl World {
         let Some(token) = token else { return };
         let plan = &self.scenario.plans[credential];
         let grant = &self.grants[credential];
-        let excused = grant.fell_silently || grant.is_forked;
+        let excused = grant.fell_silently
+            || grant.is_forked
+            || grant.is_given_up_in_time(self.now, token, plan.replay());
         if self.servers[credential].takes(self.now, plan, token)
             && !self.is_recoverable(credential)
             && !excused
@@ -186,7 +212,9 @@ impl World {
         let outlasted = doubted.is_some_and(|since| match replay {
             Replay::Free => false,
             Replay::LastResort => true,
-            Replay::Within(window) => calm_from + recovery > since + window.mul_f64(0.75),
+            Replay::Within(window) | Replay::LastPair(window) => {
+                calm_from + recovery > since + window.mul_f64(0.75)
+            }
         });
         grant.excused |= outlasted;
         grant.excused || grant.revoked || grant.fell_silently || grant.is_forked
