@@ -1,6 +1,7 @@
 //! One renewal carried out: the machine in [`bellwether_lifecycle::renewal`] says which step comes
 //! next, and this takes it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -201,14 +202,15 @@ impl Flight {
                 if let Some(mut before) = self.lease.take() {
                     before.is_returned = true;
                 }
+                let until = asked_at + granted.valid_for;
                 self.lease = Some(Lease {
                     surroundings: Arc::clone(surroundings),
                     key: self.key.clone(),
                     fence: granted.fence,
-                    until: asked_at + granted.valid_for,
+                    until,
                     is_returned: false,
                 });
-                Report::Leased { until: asked_at + granted.valid_for }
+                Report::Leased { until }
             }
             Acquired::Busy { retry_after } => Report::Busy { retry_after },
         })
@@ -338,9 +340,46 @@ impl Flight {
         };
         let answer = KeptAnswer::new(about, &received, &*surroundings.clock);
         let sealed = answer.seal(&surroundings.keyring, &self.key, generation);
-        let kept = surroundings.escrow.append(&self.key, sealed).await;
+        // It begins with the call.
+        let kept = surroundings.escrow.append(&self.key, sealed);
+        let kept = tokio::select! {
+            biased;
+            kept = kept => kept,
+            never = self.hold_on() => match never {},
+        };
         self.received = Some((received, sent_at));
         kept.map(|()| Report::Done)
+    }
+
+    /// Keeps the lease while the disk takes long.
+    async fn hold_on(&mut self) -> Infallible {
+        loop {
+            sleep(self.order.request_limit / 2).await;
+            if self.renewal.holds_on(self.surroundings.clock.now())
+                && let Err(error) = self.prolong().await
+            {
+                tracing::debug!(%error, "the lease is not prolonged");
+            }
+        }
+    }
+
+    async fn prolong(&mut self) -> Result<(), StoreError> {
+        let Self { surroundings, lease: Some(lease), holder: Some(holder), .. } = self else {
+            return Ok(());
+        };
+        let asked_at = surroundings.clock.now();
+        if asked_at >= lease.until {
+            return Ok(());
+        }
+        let ttl = self.order.lease();
+        if let Acquired::Lease(granted) = surroundings.store.acquire(&self.key, *holder, ttl).await?
+            // Later than that, another one may have been here in between: what is saved under the
+            // old fence is refused then.
+            && surroundings.clock.now() < lease.until
+        {
+            (lease.fence, lease.until) = (granted.fence, asked_at + granted.valid_for);
+        }
+        Ok(())
     }
 
     fn read(&mut self) -> Report {

@@ -15,11 +15,12 @@ use bellwether_simulation::{Effect, Profile, Reuse, Rotation};
 use support::{CLIENT, FlakyStore, Works, World, secs};
 use tokio::time::sleep;
 
-/// Refuses so many appends.
+/// Refuses so many appends, and takes so many seconds for one.
 #[derive(Debug)]
 struct Refusing {
     escrow: MemoryEscrow,
     left: AtomicU32,
+    takes: AtomicU32,
 }
 
 impl Escrow for Refusing {
@@ -33,7 +34,12 @@ impl Escrow for Refusing {
             let why = "the disk does not answer".to_owned();
             return Box::pin(ready(Err(StoreError::Unavailable { why })));
         }
-        self.escrow.append(key, record)
+        let takes = secs(self.takes.load(Ordering::Relaxed).into());
+        let (escrow, key) = (self.escrow.clone(), key.clone());
+        Box::pin(async move {
+            sleep(takes).await;
+            escrow.append(&key, record).await
+        })
     }
 
     fn records(&self, key: &Key) -> StoreFuture<'_, Vec<Row>> {
@@ -55,7 +61,11 @@ async fn an_answer_that_is_kept_late_begins_the_same_generation() {
     };
     let world = World::new(profile);
     let store = Arc::new(FlakyStore::over(&world.store));
-    let escrow = Arc::new(Refusing { escrow: world.escrow.clone(), left: AtomicU32::new(0) });
+    let escrow = Arc::new(Refusing {
+        escrow: world.escrow.clone(),
+        left: AtomicU32::new(0),
+        takes: AtomicU32::new(0),
+    });
     let broker = Broker::start(Environment {
         clock: Arc::clone(&world.clock) as Arc<dyn Clock>,
         store: Arc::clone(&store) as Arc<dyn Store>,
@@ -85,5 +95,44 @@ async fn an_answer_that_is_kept_late_begins_the_same_generation() {
     let kept = world.escrow.records(&key).await.expect("an escrow");
     let generations: Vec<u64> = kept.iter().map(|record| record.generation).collect();
     assert_eq!((row, generations), (2, vec![1, 2]));
+    assert_eq!(world.token_requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_whose_disk_is_slow_is_not_overtaken() {
+    let profile = Profile {
+        access_token_lifetime: secs(600),
+        rotation: Rotation::Strict,
+        reuse: Reuse::RevokesFamily,
+        ..Profile::plain()
+    };
+    let world = World::new(profile);
+    let escrow = Arc::new(Refusing {
+        escrow: world.escrow.clone(),
+        left: AtomicU32::new(0),
+        takes: AtomicU32::new(0),
+    });
+    let slow = Broker::start(Environment {
+        clock: Arc::clone(&world.clock) as Arc<dyn Clock>,
+        store: Arc::clone(&world.store) as Arc<dyn Store>,
+        escrow: Arc::clone(&escrow) as Arc<dyn Escrow>,
+        keyring: Keyring::from_bytes(&[7; Keyring::KEY_LEN]),
+        seed: 2,
+    });
+    let seed = world.organisation().issue_refresh_token(world.now(), CLIENT).map(Secret::from);
+    let settings = CredentialSettings { obtain: Obtain::RefreshToken { seed }, ..world.settings() };
+    let handle = slow.add(settings.clone()).await.handle;
+    handle.token().await.expect("the seed is good");
+    // An hour later nothing is left to lose: whoever finds an intent alone tries at once.
+    escrow.takes.store(90, Ordering::Relaxed);
+    world.transport.set_unreachable(true);
+    sleep(secs(700)).await;
+    world.transport.set_unreachable(false);
+    sleep(secs(10)).await;
+    let other = world.another_broker(3).add(settings).await.handle;
+    sleep(secs(150)).await;
+
+    let token = other.token().await.expect("the grant lives");
+    assert_eq!(handle.token().await.expect("the grant lives").access_token(), token.access_token());
     assert_eq!(world.token_requests(), 2);
 }

@@ -28,6 +28,8 @@ pub use step::{Change, Meeting, Outcome, Report, Source, Step};
 
 /// How often a process looks whether another one has finished.
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
+/// A disk that takes longer than this to keep an answer may never do so.
+const HOLDS_ON_FOR: Duration = Duration::from_secs(120);
 /// Between attempts to bring an answer into a store that does not take it: from, to.
 const SAVE_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -125,6 +127,17 @@ impl Renewal {
     /// since a server's window passes. Tells nothing before the outcome is published.
     pub fn is_unsettled(&self) -> bool {
         self.is_unsettled
+    }
+
+    /// Whether a holder whose disk takes long to keep an answer is to ask for its lease once more.
+    /// The next one would take the answer for lost, and could use up the refresh token that it
+    /// brings; where the server takes the old one again until then, it had better not wait.
+    pub fn holds_on(&self, now: Timestamp) -> bool {
+        let (Some(sent_at), Some(until)) = (self.sent_at, self.lease_until) else { return false };
+        let since = self.known_doubt().unwrap_or(sent_at);
+        let is_destructive = self.order.replay.safe_until(since) <= until;
+        let is_at_it = self.doing == Doing::Escrowing && now < sent_at + HOLDS_ON_FOR;
+        self.order.spends && is_at_it && is_destructive
     }
 
     /// What comes after a step that came to `report`.
@@ -312,7 +325,9 @@ impl Renewal {
         }
         self.unsaved = Some((held, source));
         self.doing = Doing::Accepting { held, source };
-        let (generation, doubt_since) = (held.generation, self.lost_since);
+        let generation = held.generation;
+        // Nobody else has had what has just come from the server.
+        let doubt_since = self.lost_since.filter(|_| source != Source::Server);
         Step::Save(Change::Accept { generation, source, doubt_since })
     }
 

@@ -547,6 +547,28 @@ fn which_answer_of_the_escrow_counts() {
 }
 
 #[test]
+fn a_holder_whose_disk_is_slow_keeps_its_lease_where_a_second_use_would_do_harm() {
+    let (long, short) = (secs(60), secs(20));
+    // the order, when the disk still has not kept the answer, whether the lease is asked for again
+    let cases = [
+        ("strict", order(), 10_019, true),
+        ("strict, and a disk that may never do it", order(), 10_120, false),
+        ("the server takes it again", Order { replay: Replay::Free, ..order() }, 10_005, false),
+        ("until after the lease", Order { replay: Replay::Within(long), ..order() }, 10_005, false),
+        ("not as long", Order { replay: Replay::Within(short), ..order() }, 10_005, true),
+    ];
+    for (title, order, seconds, holds_on) in cases {
+        let sent = play(title, order, until_sent());
+        assert!(!sent.holds_on(at(seconds)), "{title}: there is no answer yet");
+        let mut keeping = sent;
+        assert_eq!(keeping.next(NOW, Report::Answered), Step::Escrow, "{title}");
+        assert_eq!(keeping.holds_on(at(seconds)), holds_on, "{title}");
+        assert_eq!(keeping.next(NOW, Report::Done), Step::Read, "{title}");
+        assert!(!keeping.holds_on(at(seconds)), "{title}: it is kept");
+    }
+}
+
+#[test]
 fn where_the_last_pair_wins_a_later_request_may_have_ended_an_answer() {
     let last_pair = Order { replay: Replay::LastPair(secs(60)), attempt: 12, ..order() };
     // Request 11 was answered late; 12 was sent meanwhile, and not heard of.
@@ -651,6 +673,8 @@ fn where_the_last_pair_wins_a_holder_that_comes_back_asks_again() {
 #[test]
 fn a_store_that_is_older_than_it_was() {
     let restored = Recorded { is_restored: true, ..row() };
+    let brought_back =
+        Recorded { generation: 9, attempt: 30, held: None, doubt_since: Some(NOW), ..row() };
     // It may have been spent as soon as it was there.
     let since = row().held.map_or(NOW, |held| held.sent_at);
     let doubts = Step::Save(Change::Doubt { generation: 4, attempt: 11, since });
@@ -680,6 +704,21 @@ fn a_store_that_is_older_than_it_was() {
             "restored, and the escrow has what was lost",
             order(),
             vec![(leased(), Step::Load), (beside(restored, 9, 30, granted()), accept_in_doubt(9))],
+        ),
+        (
+            "it has ended, and is replaced: nobody else has had what the server gives now",
+            Order { attempt: 30, usable_until: Timestamp::ZERO, ..order() },
+            vec![
+                (leased(), Step::Load),
+                (beside(restored, 9, 30, ended()), accept_in_doubt(9)),
+                (Report::Done, Step::Load),
+                (loaded(brought_back), Step::Reserve),
+                (Report::Done, Step::Save(Change::Intent { attempt: 31, doubt_since: Some(NOW) })),
+                (Report::Done, send()),
+                (Report::Answered, Step::Escrow),
+                (Report::Done, Step::Read),
+                (Report::Read(granted()), accept(10, Source::Server)),
+            ],
         ),
         (
             "where nothing is spent it does not matter",

@@ -1,5 +1,7 @@
 //! A machine's escrow: answers that outlive its processes and the store's faults.
 
+use bellwether_lifecycle::Timestamp;
+
 use super::machine::Stamp;
 use super::server::Response;
 
@@ -16,6 +18,8 @@ pub(super) struct Record {
     /// Whose grant it is, to tell if tokens are mixed up.
     pub(super) credential: usize,
     pub(super) response: Response,
+    /// When it was durable.
+    pub(super) kept_at: Timestamp,
 }
 
 impl Record {

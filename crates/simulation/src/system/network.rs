@@ -73,19 +73,23 @@ impl World {
         };
         let (key, attempt, fence) = (flight.key, flight.renewal.attempt(), flight.fence);
         let (intended_at, has_room) = (flight.intended_at, flight.has_room);
+        let loaded_at = flight.loaded_at;
         let row = self.store.row(key).unwrap_or_default();
         let lease = self.store.lease(key);
         // A later holder may have taken over meanwhile: that is for the lease to prevent.
-        let best = self.escrows[machine].best(key);
         let ends_earlier =
             matches!(self.scenario.plans[request.credential].rotation, Rotation::LastPair { .. });
-        let escrow_knows_better = best.is_some_and(|best| {
+        let mut records = self.escrows[machine].records(key).iter();
+        let escrow_knows_better = records.any(|kept| {
+            // What a process left in the kernel when it died may become durable after the escrow
+            // was read.
+            let was_there = kept.kept_at <= loaded_at;
             // A request in between may have ended what the escrow has.
-            let is_last = !ends_earlier || best.attempt + 1 >= attempt;
-            best.generation > row.generation
-                && is_last
-                && best.presented == request.token
-                && best.response.refresh().is_some_and(|kept| Some(kept) != request.token)
+            let is_last = !ends_earlier || kept.attempt + 1 >= attempt;
+            kept.generation > row.generation
+                && (was_there && is_last)
+                && kept.presented == request.token
+                && kept.response.refresh().is_some_and(|kept| Some(kept) != request.token)
         });
         let is_ours = lease.is_none() || lease.map(|lease| lease.fence) == fence;
         let is_intent_lost = intended_at.is_some_and(|at| self.store.fell_at(key) >= at);

@@ -81,7 +81,9 @@ impl World {
     /// What the renewal is told of a row that was read.
     pub(super) fn loaded(&mut self, id: FlightId, row: Option<Row>) -> Report {
         let confirms = !self.makes(Mistake::LoserMarksTheRow);
+        let loaded_at = self.now;
         let Some(flight) = self.nodes[id.node].flight(id) else { return super::step::BROKEN };
+        flight.loaded_at = loaded_at;
         let row = match flight.loaded.filter(|_| flight.has_read && !confirms) {
             Some(before) => before,
             None => row.unwrap_or_default(),
@@ -161,6 +163,7 @@ impl World {
             presented: flight.presented,
             credential: flight.credential,
             response: flight.response?,
+            kept_at: bellwether_lifecycle::Timestamp::ZERO,
         })
     }
 
