@@ -33,6 +33,9 @@ pub(super) struct Grant {
     pub(super) is_not_kept: bool,
     /// A doubt outlasted what the server allows.
     pub(super) excused: bool,
+    /// The refresh token at hand came, or may have been spent, at a time that a reboot or a store
+    /// that was set back has hidden: its doubt counts from before the window began.
+    is_ageless: bool,
     /// A refresh token with which a request came after a later one and ended what that had brought.
     overtaken: Option<u64>,
 }
@@ -52,7 +55,7 @@ impl Grant {
 
     /// Nobody knows any more how long ago it was: a window may be over.
     pub(super) fn age_is_lost(&mut self) {
-        self.excused |= self.unheard.is_some();
+        self.is_ageless = true;
     }
 
     /// An answer to a request with this token is durable. Where the last pair wins, one that a later
@@ -61,7 +64,11 @@ impl Grant {
         self.is_not_kept = false;
         let is_ended = matches!(wins, Rotation::LastPair { .. })
             && request.is_some_and(|request| request < self.latest_request);
-        if self.unheard.is_some_and(|(_, unheard)| unheard == token) && !is_ended {
+        if is_ended {
+            return;
+        }
+        self.is_ageless = false;
+        if self.unheard.is_some_and(|(_, unheard)| unheard == token) {
             self.unheard = None;
         }
     }
@@ -213,7 +220,7 @@ impl World {
             Replay::Free => false,
             Replay::LastResort => true,
             Replay::Within(window) | Replay::LastPair(window) => {
-                calm_from + recovery > since + window.mul_f64(0.75)
+                grant.is_ageless || calm_from + recovery > since + window.mul_f64(0.75)
             }
         });
         grant.excused |= outlasted;

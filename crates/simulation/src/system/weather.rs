@@ -175,6 +175,7 @@ impl World {
                     let grant = &mut self.grants[credential];
                     grant.is_forked |= several;
                     grant.excused |= grant.is_not_kept;
+                    grant.age_is_lost();
                 }
                 self.store.epoch += 1;
             }
@@ -276,7 +277,12 @@ impl World {
                 self.kill(node);
             }
         }
-        self.grants.iter_mut().for_each(super::truth::Grant::age_is_lost);
+        for credential in 0..self.grants.len() {
+            let row = self.store.row(credential);
+            if row.is_none_or(|row| row.intent.is_some() || row.doubt.is_some()) {
+                self.grants[credential].age_is_lost();
+            }
+        }
         let boot = self.machines.iter().map(|machine| machine.boot).max().unwrap_or_default() + 1;
         let error = self.machines[machine].wall_error;
         self.machines[machine] = Machine::booted(boot, self.now, error);
