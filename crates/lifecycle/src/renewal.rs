@@ -77,7 +77,8 @@ pub struct Renewal {
     sent_at: Option<Timestamp>,
     /// The answer is in the escrow.
     is_escrowed: bool,
-    /// Since when requests may have been sent that an older copy of the row does not tell of.
+    /// Since when requests may have been sent that an older copy of the row does not tell of, or
+    /// that have ended the token in hand.
     lost_since: Option<Timestamp>,
     /// A token that the row does not have yet.
     unsaved: Option<(Held, Source)>,
@@ -288,6 +289,8 @@ impl Renewal {
             Some(_) | None => Timestamp::NEVER,
         };
         self.sent_at = Some(now);
+        // Nobody else has had what comes now.
+        self.lost_since = None;
         self.attempt = self.attempt.max(self.recorded.attempt + 1);
         self.doing = Doing::Sending;
         Step::Send { not_after }
@@ -325,9 +328,7 @@ impl Renewal {
         }
         self.unsaved = Some((held, source));
         self.doing = Doing::Accepting { held, source };
-        let generation = held.generation;
-        // Nobody else has had what has just come from the server.
-        let doubt_since = self.lost_since.filter(|_| source != Source::Server);
+        let (generation, doubt_since) = (held.generation, self.lost_since);
         Step::Save(Change::Accept { generation, source, doubt_since })
     }
 

@@ -655,6 +655,26 @@ fn where_the_last_pair_wins_a_holder_that_comes_back_asks_again() {
             ),
         ),
         (
+            "the same, and the window is over: it is what is left, and may have ended",
+            last_pair,
+            with(
+                saving(),
+                [(
+                    beside(
+                        Recorded { doubt_since: Some(at(9_950)), ..sent_since },
+                        5,
+                        11,
+                        granted(),
+                    ),
+                    Step::Save(Change::Accept {
+                        generation: 5,
+                        source: Source::Server,
+                        doubt_since: Some(NOW),
+                    }),
+                )],
+            ),
+        ),
+        (
             "nobody has",
             last_pair,
             with(

@@ -32,14 +32,18 @@ impl Renewal {
                 // Another holder's answer came later: it is the one the server issued last.
                 return self.superseded(recorded);
             }
+            let ended_since = self.may_be_ended(self.attempt);
             let may_wait = self.is_escrowed && !self.is_published && is_same_row;
-            if !(may_wait && self.may_be_ended(now, self.attempt)) {
+            if !(may_wait && self.is_asked_again(now, ended_since)) {
+                self.lost_since = self.lost_since.or(ended_since.map(|_| held.sent_at));
                 return self.accept(held, source);
             }
             (self.unsaved, self.is_escrowed) = (None, false);
         }
-        let escrowed =
-            escrowed.filter(|kept| !(kept.is_ours && self.may_be_ended(now, kept.attempt)));
+        let escrowed = escrowed.filter(|kept| {
+            let ended_since = self.may_be_ended(kept.attempt).filter(|_| kept.is_ours);
+            !self.is_asked_again(now, ended_since)
+        });
         if let Some(step) = escrowed.and_then(|escrowed| self.recover(&recorded, escrowed)) {
             return step;
         }
@@ -70,17 +74,19 @@ impl Renewal {
         Step::Reserve
     }
 
-    /// Whether a later request without an answer may have ended what `attempt` brought, and the
-    /// server still takes the refresh token that both have sent. It is asked again then; what the
-    /// escrow has is what remains when the server's window is over.
-    fn may_be_ended(&self, now: Timestamp, attempt: u64) -> bool {
+    /// Since when there may have been a later request, without an answer, that ended what `attempt`
+    /// brought.
+    fn may_be_ended(&self, attempt: u64) -> Option<Timestamp> {
         match self.order.replay {
-            Replay::LastPair(_) => {
-                let is_safe = |since| now < self.order.replay.safe_until(since);
-                self.recorded.attempt > attempt && self.known_doubt().is_some_and(is_safe)
-            }
-            Replay::Free | Replay::Within(_) | Replay::LastResort => false,
+            Replay::LastPair(_) => self.known_doubt().filter(|_| self.recorded.attempt > attempt),
+            Replay::Free | Replay::Within(_) | Replay::LastResort => None,
         }
+    }
+
+    /// Whether the server still takes the refresh token that such a request has sent. Then it is
+    /// asked again; what the escrow has is what remains when the window is over.
+    fn is_asked_again(&self, now: Timestamp, ended_since: Option<Timestamp>) -> bool {
+        ended_since.is_some_and(|since| now < self.order.replay.safe_until(since))
     }
 
     /// What the escrow has and the row has not.
