@@ -168,7 +168,7 @@ impl World {
         let latest = &mut self.grants[credential].latest_request;
         *latest = number.max(*latest);
         if self.requests[number].spent {
-            self.grants[credential].spent(self.now, request.token);
+            self.grants[credential].spent(self.now, number, request.token);
         }
         let is_granted = matches!(response, Response::Granted { .. });
         let response = if is_granted && self.strikes(Fault::AnswerBroken) {

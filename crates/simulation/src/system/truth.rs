@@ -21,6 +21,8 @@ pub(super) struct Grant {
     first_sent: Option<(Timestamp, Option<u64>)>,
     /// The latest request that was processed.
     pub(super) latest_request: usize,
+    /// The latest that made a pair.
+    latest_pair: usize,
     /// A person took it back.
     pub(super) revoked: bool,
     /// The store fell back, and nothing told of it.
@@ -47,7 +49,8 @@ impl Grant {
         }
     }
 
-    pub(super) fn spent(&mut self, now: Timestamp, token: Option<u64>) {
+    pub(super) fn spent(&mut self, now: Timestamp, request: usize, token: Option<u64>) {
+        self.latest_pair = self.latest_pair.max(request);
         if self.unheard.is_none_or(|(_, unheard)| unheard != token) {
             self.unheard = Some((now, token));
         }
@@ -63,7 +66,7 @@ impl Grant {
     pub(super) fn heard(&mut self, request: Option<usize>, token: Option<u64>, wins: Rotation) {
         self.is_not_kept = false;
         let is_ended = matches!(wins, Rotation::LastPair { .. })
-            && request.is_some_and(|request| request < self.latest_request);
+            && request.is_some_and(|request| request < self.latest_pair);
         if is_ended {
             return;
         }

@@ -175,8 +175,9 @@ impl World {
                     let grant = &mut self.grants[credential];
                     grant.is_forked |= several;
                     grant.excused |= grant.is_not_kept;
-                    grant.age_is_lost();
                 }
+                // A row that is as it was is in doubt too: nobody knows that it is.
+                self.grants.iter_mut().for_each(super::truth::Grant::age_is_lost);
                 self.store.epoch += 1;
             }
             Fault::StoreFailover => {
