@@ -128,6 +128,17 @@ impl World {
         !plan.spends || self.durable(credential).iter().any(|&t| server.takes(self.now, plan, t))
     }
 
+    /// Whether the server takes what the row has now, or what an escrow has beyond it: older records
+    /// are not asked for.
+    fn is_succeeded(&self, credential: usize) -> bool {
+        let plan = &self.scenario.plans[credential];
+        let row = self.store.row(credential).unwrap_or_default();
+        let records = self.escrows.iter().flat_map(|escrow| escrow.records(credential));
+        let beyond = records.filter(|record| record.generation > row.generation);
+        let mut found = row.refresh.into_iter().chain(beyond.filter_map(|r| r.response.refresh()));
+        found.any(|token| self.servers[credential].takes(self.now, plan, token))
+    }
+
     /// A copy of a refresh token was written over: it was not the last of one that is good.
     pub(super) fn note_given_up(&mut self, credential: usize, token: Option<u64>) {
         let Some(token) = token else { return };
@@ -137,7 +148,7 @@ impl World {
             || grant.is_forked
             || grant.is_given_up_in_time(self.now, token, plan.replay());
         if self.servers[credential].takes(self.now, plan, token)
-            && !self.is_recoverable(credential)
+            && !self.is_succeeded(credential)
             && !excused
         {
             self.tell(Fact::GivenUp { credential, token });
