@@ -155,7 +155,7 @@ impl World {
         match redemption {
             Some(Redemption::Reused) => self.note_reuse(number),
             Some(Redemption::NewPair { ends: Some(_) }) if self.is_late(number) => {
-                self.grants[credential].overtaken(request.token);
+                self.grants[credential].overtaken();
             }
             Some(
                 Redemption::NewPair { .. }

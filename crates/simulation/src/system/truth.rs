@@ -38,8 +38,8 @@ pub(super) struct Grant {
     /// The refresh token at hand came, or may have been spent, at a time that a reboot or a store
     /// that was set back has hidden: its doubt counts from before the window began.
     is_ageless: bool,
-    /// A refresh token with which a request came after a later one and ended what that had brought.
-    overtaken: Option<u64>,
+    /// A request came after a later one and ended what that had brought.
+    is_overtaken: bool,
 }
 
 impl Grant {
@@ -77,9 +77,8 @@ impl Grant {
     }
 
     /// A request that was given up long ago ended what one after it had brought: no process knows.
-    pub(super) fn overtaken(&mut self, token: Option<u64>) {
-        self.excused = true;
-        self.overtaken = token;
+    pub(super) fn overtaken(&mut self) {
+        (self.excused, self.is_overtaken) = (true, true);
     }
 
     /// Whether a refresh token that the server would take again was rightly given up for what it
@@ -91,7 +90,7 @@ impl Grant {
                 .is_some_and(|(at, sent)| sent == Some(token) && now >= at + window.mul_f64(0.75)),
             Replay::Free | Replay::Within(_) | Replay::LastResort => false,
         };
-        is_over || self.overtaken == Some(token)
+        is_over || self.is_overtaken
     }
 }
 
