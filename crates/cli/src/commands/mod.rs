@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod endpoints;
 mod grants;
 mod lab;
@@ -38,6 +39,7 @@ enum Command {
     Status(status::Status),
     Poll(Box<poll::Poll>),
     Lab(lab::Lab),
+    Doctor(doctor::Doctor),
 }
 
 impl Command {
@@ -52,6 +54,7 @@ impl Command {
             Self::Status(status) => status.run(environment),
             Self::Poll(poll) => poll.run(environment),
             Self::Lab(lab) => lab.run(environment),
+            Self::Doctor(doctor) => doctor.run(),
         }
     }
 }
