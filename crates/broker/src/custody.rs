@@ -16,7 +16,7 @@ use bellwether_store::{Acquired, Clock, Fence, HolderId, Key, Row, Saved, StoreE
 use tokio::time::sleep;
 
 use crate::broker::Broker;
-use crate::grant_row::GrantRow;
+use crate::grant_row::{GrantRow, to_send};
 use crate::record::{Record, wall_expiry};
 use crate::restore;
 use crate::settings::{Credential, CredentialSettings};
@@ -121,9 +121,8 @@ impl Broker {
 
 impl Custody {
     /// The refresh token that would be sent next: the one that is held, or the configured one.
-    pub fn refresh_token(&self) -> Option<&Secret> {
-        let candidates = self.record.refresh_token.iter().chain(self.seed());
-        candidates.into_iter().find(|token| !self.is_refused(token))
+    pub fn refresh_token(&self) -> Option<Secret> {
+        to_send(&self.surroundings, &self.settings, &self.record).0
     }
 
     /// The access token that is held.
@@ -185,8 +184,9 @@ impl Custody {
     /// # Errors
     /// When it is not known to be gone.
     pub async fn clear(self) -> Result<(), CustodyError> {
-        let seed = self.seed().map(|seed| self.refresh_digest(seed));
-        let record = Record { refused: seed, earlier: Vec::new(), ..self.cleared() };
+        let digest = |seed: &Secret| self.surroundings.refresh_digest(seed).to_hex();
+        let refused = self.settings.seed().map(digest);
+        let record = Record { refused, earlier: Vec::new(), ..self.cleared() };
         self.save(self.generation + 1, &record).await
     }
 
@@ -216,27 +216,20 @@ impl Custody {
     async fn save(&self, generation: u64, record: &Record) -> Result<(), CustodyError> {
         let Surroundings { store, escrow, keyring, .. } = &*self.surroundings;
         let row: Row = record.seal(keyring, &self.key, generation);
+        let name = &self.settings.name;
         let saved = match store.save(&self.key, self.fence, row).await? {
-            // What the escrow has is older than this.
-            Saved::Done => Ok(escrow.remove(&self.key).await?),
+            Saved::Done => Ok(()),
             Saved::Fenced | Saved::Behind => Err(CustodyError::Superseded),
         };
+        // What it has is older than the row, and so does no harm if it stays.
+        if saved.is_ok()
+            && let Err(error) = escrow.remove(&self.key).await
+        {
+            tracing::warn!(credential = %name, %error, "the escrow keeps what was held before");
+        }
         if let Err(error) = store.release(&self.key, self.fence).await {
-            tracing::debug!(credential = %self.settings.name, %error, "the lease stays until it runs out");
+            tracing::debug!(credential = %name, %error, "the lease stays until it runs out");
         }
         saved
-    }
-
-    fn seed(&self) -> Option<&Secret> {
-        self.settings.seed()
-    }
-
-    fn is_refused(&self, token: &Secret) -> bool {
-        self.record.refused.as_ref() == Some(&self.refresh_digest(token))
-    }
-
-    fn refresh_digest(&self, token: &Secret) -> String {
-        let keyring = &self.surroundings.keyring;
-        keyring.digest("refresh token", token.expose().as_bytes()).to_hex()
     }
 }

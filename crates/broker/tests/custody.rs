@@ -258,7 +258,7 @@ async fn what_only_the_escrow_has_is_in_custody_too() {
     ended.stop().await;
 
     let custody = world.broker.custody(settings(&world, None), secs(60)).await.expect("a store");
-    assert_ne!(custody.refresh_token(), Some(&first), "the server has spent that one");
+    assert_ne!(custody.refresh_token(), Some(first), "the server has spent that one");
     assert_eq!(custody.access_token(), Some(token.access_token()));
     custody.clear().await.expect("a store");
     let custody = world.broker.custody(settings(&world, None), secs(60)).await.expect("a store");

@@ -7,7 +7,7 @@
 //! Latency counts from when a slot was due, not from when a worker came round to it, so that a
 //! poller that falls behind cannot look fast. A gap counts as one period, the least it can be.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bellwether_broker::lifecycle::Timestamp;
@@ -26,7 +26,9 @@ const DIGITS: u8 = 3;
 #[derive(Clone, Debug)]
 pub struct Ledger {
     schedule: Schedule,
-    slots: u64,
+    /// The number behind the last slot, and behind the last that fell due.
+    end: u64,
+    next: u64,
     due: u64,
     done: u64,
     late: u64,
@@ -34,6 +36,8 @@ pub struct Ledger {
     /// Slots that may still be sampled, by number from `first_open`: whether they have been.
     open: VecDeque<bool>,
     first_open: u64,
+    /// Slots that are not counted: they were, before a restart.
+    left_out: BTreeSet<u64>,
     latency: Histogram<u64>,
 }
 
@@ -79,22 +83,31 @@ impl Ledger {
             Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("bounds in order, digits 0 to 5");
         Self {
             schedule,
-            slots,
+            end: schedule.first().saturating_add(slots),
+            next: schedule.first(),
             due: 0,
             done: 0,
             late: 0,
             gaps: 0,
             open: VecDeque::new(),
-            first_open: 0,
+            first_open: schedule.first(),
+            left_out: BTreeSet::new(),
             latency,
         }
     }
 
+    /// Does not count these slots: they were counted before a restart.
+    pub fn leave_out(&mut self, settled: &BTreeSet<u64>) {
+        self.left_out.extend(settled.range(self.next..));
+    }
+
     /// Lets time pass: slots fall due, and those that nobody sampled become gaps.
     pub fn advance(&mut self, now: Timestamp) {
-        while self.due < self.slots && self.schedule.slot(self.due).due <= now {
-            self.due += 1;
-            self.open.push_back(false);
+        while self.next < self.end && self.schedule.slot(self.next).due <= now {
+            let is_left_out = self.left_out.remove(&self.next);
+            self.next += 1;
+            self.due += u64::from(!is_left_out);
+            self.open.push_back(is_left_out);
         }
         while let Some(&sampled) = self.open.front()
             && self.schedule.slot(self.first_open).closes <= now

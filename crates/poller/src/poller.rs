@@ -1,16 +1,20 @@
 //! The workers: they take due slots in order, and try each until it is filled or has closed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bellwether_broker::lifecycle::Timestamp;
 use bellwether_broker::store::Clock;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::ledger::{Ledger, Percentiles, Tally};
-use crate::sampler::{Sampled, Sampler};
+use crate::caller::Why;
+use crate::ledger::{Filled, Ledger, Percentiles, Tally};
+use crate::queue::{Next, Queue};
+use crate::sampler::{Nobody, Outlet, Sampler, Settled};
 use crate::schedule::{Schedule, Slot};
 
 /// A worker's first pause after a failure in a slot; it doubles with each …
@@ -24,9 +28,12 @@ pub struct Poller {
     schedule: Schedule,
     slots: u64,
     ledger: Mutex<Ledger>,
-    /// The number of the next slot. Whoever holds the lock waits for it to be due; the others
-    /// queue behind, so that workers take turns.
-    turnstile: tokio::sync::Mutex<u64>,
+    /// Whoever holds the lock waits for the next slot to be due; the others queue behind, so that
+    /// workers take turns.
+    queue: tokio::sync::Mutex<Queue>,
+    stopped: watch::Sender<bool>,
+    /// When a try failed last, and why: it kept somebody busy.
+    failed: Mutex<(Timestamp, Why)>,
 }
 
 /// How things stand.
@@ -47,8 +54,19 @@ impl Poller {
             schedule,
             slots,
             ledger: Mutex::new(Ledger::new(schedule, slots)),
-            turnstile: tokio::sync::Mutex::new(0),
+            queue: tokio::sync::Mutex::new(Queue::new(schedule, slots)),
+            stopped: watch::Sender::new(false),
+            failed: Mutex::new((Timestamp::ZERO, Why::NobodyFree)),
         }
+    }
+
+    /// With priorities by agent, and without the slots that were settled before a restart.
+    #[must_use]
+    pub fn resumed(mut self, priorities: Arc<[u8]>, settled: BTreeSet<u64>) -> Self {
+        let queue = Queue::new(self.schedule, self.slots);
+        self.ledger().leave_out(&settled);
+        self.queue = tokio::sync::Mutex::new(queue.with_priorities(priorities).without(settled));
+        self
     }
 
     /// Runs one worker for each sampler until every slot is decided: at most one period after the
@@ -57,9 +75,21 @@ impl Poller {
     /// # Panics
     /// If a worker does.
     pub async fn run<S: Sampler>(self: &Arc<Self>, samplers: Vec<S>) -> Snapshot {
+        self.run_into(samplers, Arc::new(Nobody)).await
+    }
+
+    /// The same; `outlet` hears how each slot ended.
+    ///
+    /// # Panics
+    /// If a worker does.
+    pub async fn run_into<S: Sampler>(
+        self: &Arc<Self>,
+        samplers: Vec<S>,
+        outlet: Arc<impl Outlet<S::Data>>,
+    ) -> Snapshot {
         let mut workers = JoinSet::new();
         for sampler in samplers {
-            workers.spawn(Arc::clone(self).work(sampler));
+            workers.spawn(Arc::clone(self).work(sampler, Arc::clone(&outlet)));
         }
         while let Some(ended) = workers.join_next().await {
             if let Err(error) = ended
@@ -68,8 +98,15 @@ impl Poller {
                 std::panic::resume_unwind(panic);
             }
         }
-        self.ledger().advance(self.end());
+        if !*self.stopped.borrow() {
+            self.ledger().advance(self.end());
+        }
         self.snapshot()
+    }
+
+    /// Takes no more slots. Those that are open stay so, for whoever goes on.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
     }
 
     /// How many slots there are from first to last.
@@ -84,61 +121,105 @@ impl Poller {
         Snapshot { tally: ledger.tally(), latency: ledger.percentiles() }
     }
 
-    async fn work(self: Arc<Self>, mut sampler: impl Sampler) {
-        while let Some(slot) = self.next_slot().await {
-            self.fill(slot, &mut sampler).await;
+    async fn work<S: Sampler>(self: Arc<Self>, mut sampler: S, outlet: Arc<impl Outlet<S::Data>>) {
+        while let Some(next) = self.next_slot().await {
+            let (slot, settled) = match next {
+                Taken::Open(slot) => (slot, self.fill(slot, &mut sampler).await),
+                Taken::Missed(slot) => {
+                    (slot, Some(Settled::Gap { why: self.why_missed(slot), tries: 0 }))
+                }
+            };
+            let Some(settled) = settled else { return };
+            outlet.settled(slot, settled).await;
         }
     }
 
-    /// The next slot that is due and may still be filled; `None` after the last.
-    async fn next_slot(&self) -> Option<Slot> {
-        let mut next = self.turnstile.lock().await;
-        while *next < self.slots {
-            let slot = self.schedule.slot(*next);
+    /// The next slot that is due; `None` after the last.
+    async fn next_slot(&self) -> Option<Taken> {
+        let mut queue = self.queue.lock().await;
+        let mut stopped = self.stopped.subscribe();
+        loop {
+            if *stopped.borrow_and_update() {
+                return None;
+            }
             let now = self.clock.now();
-            if now < slot.due {
-                sleep(now.until(slot.due)).await;
-                continue;
-            }
-            *next += 1;
-            if now < slot.closes {
-                return Some(slot);
+            match queue.take(now) {
+                Next::Fill(slot) => return Some(Taken::Open(slot)),
+                Next::Missed(slot) => return Some(Taken::Missed(slot)),
+                Next::Over => return None,
+                Next::Wait(until) => tokio::select! {
+                    () = sleep(now.until(until)) => {}
+                    _ = stopped.changed() => {}
+                },
             }
         }
-        None
     }
 
-    async fn fill(&self, slot: Slot, sampler: &mut impl Sampler) {
+    /// Tries until there is a sample or the slot closes; `None` if the poller is stopped before.
+    async fn fill<S: Sampler>(&self, slot: Slot, sampler: &mut S) -> Option<Settled<S::Data>> {
         let mut pause = SHORTEST_PAUSE;
+        let (mut why, mut tries) = (Why::NobodyFree, 0);
+        let mut stopped = self.stopped.subscribe();
         loop {
             let now = self.clock.now();
             if now >= slot.closes {
-                return;
+                return Some(Settled::Gap { why, tries });
             }
+            if *stopped.borrow_and_update() {
+                return None;
+            }
+            tries += 1;
             match sampler.sample(slot.agent, now.until(slot.closes)).await {
-                Sampled::Good => {
-                    let at = self.clock.now();
-                    self.ledger().fill(slot, at);
-                    return;
+                Ok(data) => {
+                    let filled = self.ledger().fill(slot, self.clock.now());
+                    return Some(match filled {
+                        Filled::Done => Settled::Sampled { data, late: false },
+                        Filled::Late => Settled::Sampled { data, late: true },
+                        Filled::NotOpen => Settled::Gap { why: Why::TooSlow, tries },
+                    });
                 }
-                Sampled::Failed { retry_after } => {
-                    let rest = retry_after.unwrap_or(pause);
-                    sleep(rest.min(self.clock.now().until(self.end()))).await;
+                Err(miss) => {
+                    why = miss.why;
+                    *self.failed() = (self.clock.now(), why);
+                    let rest = miss.retry_after.unwrap_or(pause);
+                    let rest = rest.min(self.clock.now().until(self.end()));
+                    tokio::select! {
+                        () = sleep(rest) => {}
+                        _ = stopped.changed() => {}
+                    }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
     }
 
+    /// Why nobody came to a slot: what failed while it was open, or too few workers.
+    fn why_missed(&self, slot: Slot) -> Why {
+        let (at, why) = *self.failed();
+        if at >= slot.due { why } else { Why::NobodyFree }
+    }
+
+    fn failed(&self) -> MutexGuard<'_, (Timestamp, Why)> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// When the last slot closes.
     fn end(&self) -> Timestamp {
-        self.schedule.slot(self.slots.saturating_sub(1)).closes
+        let behind = self.schedule.first().saturating_add(self.slots);
+        self.schedule.slot(behind.saturating_sub(1)).closes
     }
 
     /// A worker that panicked leaves a ledger that still adds up.
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A slot that this worker settles.
+enum Taken {
+    Open(Slot),
+    /// It closed before anybody was free.
+    Missed(Slot),
 }
 
 impl fmt::Debug for Poller {

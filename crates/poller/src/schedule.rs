@@ -13,6 +13,8 @@ pub struct Schedule {
     start: Timestamp,
     period: Duration,
     agents: u32,
+    /// The number of the slot that is due at `start`.
+    first: u64,
 }
 
 /// One agent's turn in one round.
@@ -32,7 +34,20 @@ impl Schedule {
     /// From `start` on. At least one agent, and a period of at least a nanosecond, are assumed
     /// where there is less.
     pub fn new(start: Timestamp, period: Duration, agents: u32) -> Self {
-        Self { start, period: period.max(Duration::from_nanos(1)), agents: agents.max(1) }
+        let (period, agents) = (period.max(Duration::from_nanos(1)), agents.max(1));
+        Self { start, period, agents, first: 0 }
+    }
+
+    /// The same, but what is due at the start is the first slot of this round: slots keep their
+    /// numbers over a restart.
+    #[must_use]
+    pub fn from_round(self, round: u64) -> Self {
+        Self { first: round.saturating_mul(u64::from(self.agents)), ..self }
+    }
+
+    /// The number of the first slot.
+    pub fn first(&self) -> u64 {
+        self.first
     }
 
     /// The time between two slots of one agent.
@@ -64,7 +79,8 @@ impl Schedule {
     }
 
     fn due(&self, number: u64) -> Timestamp {
-        let after = self.period.as_nanos() * u128::from(number) / u128::from(self.agents);
+        let passed = u128::from(number.saturating_sub(self.first));
+        let after = self.period.as_nanos() * passed / u128::from(self.agents);
         let seconds = u64::try_from(after / NANOSECONDS).unwrap_or(u64::MAX);
         let nanoseconds = u32::try_from(after % NANOSECONDS).unwrap_or(0);
         self.start + Duration::new(seconds, nanoseconds)
@@ -101,6 +117,16 @@ mod tests {
         for round in [1_u64, 1_000, 1_000_000_000] {
             assert_eq!(schedule.slot(3 * round).due, Timestamp::from_secs(round));
         }
+    }
+
+    #[test]
+    fn a_later_round_begins_with_its_own_numbers() {
+        let start = Timestamp::from_secs(9);
+        let schedule = Schedule::new(start, Duration::from_secs(6), 4).from_round(250);
+        assert_eq!(schedule.first(), 1000);
+        let slot = schedule.slot(1001);
+        assert_eq!((slot.agent, slot.due), (1, start + Duration::from_millis(1_500)));
+        assert_eq!(slot.closes, start + Duration::from_millis(7_500));
     }
 
     #[test]

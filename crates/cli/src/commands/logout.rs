@@ -102,7 +102,7 @@ impl Logout {
             forgotten,
             why,
         };
-        let token = custody.refresh_token().cloned();
+        let token = custody.refresh_token();
         let revoked = match (&token, &endpoint) {
             (None, _) => Err("no refresh token is held".to_owned()),
             (Some(_), Err(why)) => Err(why.clone()),

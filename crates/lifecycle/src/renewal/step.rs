@@ -80,6 +80,16 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Whose answer it is about; the row's own, if about none.
+    pub fn source(self) -> Source {
+        match self {
+            Self::Accept { source, .. } | Self::Fail { source, .. } => source,
+            Self::Intent { .. } | Self::Unsent | Self::Doubt { .. } => Source::Row,
+        }
+    }
+}
+
 /// Where a token comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
