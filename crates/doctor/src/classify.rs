@@ -76,6 +76,7 @@ impl Classifier {
         seen.null_credentials = contains(form, NULL_NULL)
             || contains(form, b"null:null")
             || contains(&seen.message, b"null:null")
+            || contains(&seen.message, NULL_NULL)
             || (grant == Grant::RefreshToken && refresh_token == Some(b""));
         seen.spent = refresh_token
             .filter(|token| token.len() >= 8 && !token.contains(&b'*'))

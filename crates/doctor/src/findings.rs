@@ -47,6 +47,10 @@ pub enum Id {
     ClockSkew,
     /// The API's limit for each token is met.
     ApiRateLimit,
+    /// The authorization server does not accept the client.
+    ClientRefused,
+    /// A fresh token is refused, renewed, and refused again.
+    RetryLoop,
     /// Several renew at once what one renewal would have renewed for all.
     DuplicateTokenRequests,
     /// Far more renewals than tokens need.
@@ -60,10 +64,6 @@ pub enum Id {
     StaleToken401,
     /// A refresh token is expected where none was ever issued.
     RefreshTokenWithoutGrant,
-    /// The authorization server does not accept the client.
-    ClientRefused,
-    /// A fresh token is refused, renewed, and refused again.
-    RetryLoop,
     /// The API wants a permission.
     MissingPermissions,
     /// The authorization server fails or is out of reach.

@@ -175,6 +175,13 @@ fn each_cause_told_by_hand_is_found() {
         lines.push((at + 0.1, 0, LOGIN, 200, ""));
     }
     causes.push(("retry-loop", "401, renew, 401, renew", told(&lines)));
+    // The loop is what makes the storm.
+    let busy: Vec<_> = (0..40)
+        .flat_map(|turn| {
+            [(f64::from(turn), 0, "poll", 401, ""), (f64::from(turn) + 0.3, 0, LOGIN, 200, "")]
+        })
+        .collect();
+    assert_eq!(ids(&diagnose(&[csv(&told(&busy))])), ["retry-loop", "renewal-storm"]);
 
     let mut lines: Vec<_> =
         calm(8, 60).into_iter().filter(|line| line.2 != LOGIN || line.1 == 0).collect();
