@@ -16,6 +16,7 @@ pub(crate) fn all(root: &Path, checks: &Path) -> Result<(), String> {
     demo(root, checks)?;
     torture_steps(root, checks)?;
     interop_steps(root, checks)?;
+    poll_outages(root, checks)?;
     leaks::check(checks)?;
     println!("\nAll checks passed. What they printed is in target/checks/.");
     Ok(())
@@ -87,6 +88,13 @@ fn torture_steps(root: &Path, checks: &Path) -> Result<(), String> {
         run(&format!("torture-{name}"), checks, command.current_dir(root))?;
     }
     Ok(())
+}
+
+/// A poll of 1,000 agents through outages and a kill, and its books. One minute.
+fn poll_outages(root: &Path, checks: &Path) -> Result<(), String> {
+    let mut command = Command::new(root.join("interop/poll_outages"));
+    command.arg("--bellwether").arg(root.join("target/debug/bellwether"));
+    run("poll-outages", checks, command.args(["--minutes", "1"]).current_dir(root))
 }
 
 fn interop_steps(root: &Path, checks: &Path) -> Result<(), String> {

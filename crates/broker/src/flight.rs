@@ -1,6 +1,7 @@
 //! One renewal carried out: the machine in [`bellwether_lifecycle::renewal`] says which step comes
 //! next, and this takes it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use bellwether_lifecycle::renewal::{
 };
 use bellwether_lifecycle::{Cause, Failure, Held, Renewal, Replay, Timestamp};
 use bellwether_oauth::{Secret, read};
-use bellwether_store::{Acquired, Fence, HolderId, Key, Saved, StoreError};
+use bellwether_store::{Acquired, Fence, HolderId, Key, Row, Saved, StoreError};
 use tokio::time::{sleep, timeout};
 
 use crate::error::RenewalError;
-use crate::grant_row::{GrantRow, Read, escrowed};
+use crate::grant_row::{GrantRow, Kept, Read, escrowed};
 use crate::kept_answer::{About, KeptAnswer};
 use crate::record::wall_expiry;
 use crate::settings::Credential;
@@ -41,6 +42,8 @@ pub(crate) struct Flight {
     presented: Option<String>,
     from_server: Option<Read>,
     from_escrow: Option<Read>,
+    /// What the escrow is to keep, whatever comes.
+    needed: Vec<Row>,
     error: Option<RenewalError>,
 }
 
@@ -52,6 +55,8 @@ pub(crate) struct Landed {
     pub(crate) sent: bool,
     /// The latest token request this process now knows of.
     pub(crate) attempt: u64,
+    /// The row is in doubt beside the token: to be settled at once.
+    pub(crate) is_unsettled: bool,
 }
 
 impl Landed {
@@ -60,7 +65,7 @@ impl Landed {
         let error = RenewalError::Defect;
         let failure = error.failure(false);
         let outcome = Outcome::Failed { failure, doubt_since: None, error: Arc::new(error) };
-        Self { outcome, sent: false, attempt: 0 }
+        Self { outcome, sent: false, attempt: 0, is_unsettled: false }
     }
 }
 
@@ -132,6 +137,7 @@ impl Flight {
             presented: None,
             from_server: None,
             from_escrow: None,
+            needed: Vec::new(),
             error: None,
         }
     }
@@ -155,7 +161,9 @@ impl Flight {
             Step::Acquire => self.acquire().await,
             Step::Load => self.load().await,
             Step::Reserve => {
-                self.surroundings.escrow.reserve(&self.key).await.map(|()| Report::Done)
+                let needed = std::mem::take(&mut self.needed);
+                let reserved = self.surroundings.escrow.reserve(&self.key, needed).await;
+                reserved.map(|()| Report::Done)
             }
             Step::Save(change) => self.save(change).await,
             Step::Send { not_after } => Ok(self.send(not_after).await),
@@ -194,14 +202,15 @@ impl Flight {
                 if let Some(mut before) = self.lease.take() {
                     before.is_returned = true;
                 }
+                let until = asked_at + granted.valid_for;
                 self.lease = Some(Lease {
                     surroundings: Arc::clone(surroundings),
                     key: self.key.clone(),
                     fence: granted.fence,
-                    until: asked_at + granted.valid_for,
+                    until,
                     is_returned: false,
                 });
-                Report::Leased { until: asked_at + granted.valid_for }
+                Report::Leased { until }
             }
             Acquired::Busy { retry_after } => Report::Busy { retry_after },
         })
@@ -210,15 +219,15 @@ impl Flight {
     async fn load(&mut self) -> Result<Report, StoreError> {
         let (surroundings, settings) = (&self.surroundings, &self.settings);
         let row = GrantRow::load(surroundings, settings, &self.key).await?;
+        let recorded = row.recorded(surroundings, settings, self.member);
         // Whoever only looks whether another one has finished leaves the escrow to that one.
         let known = match self.lease {
-            Some(_) => escrowed(surroundings, settings, &self.key, &row).await?,
-            None => None,
+            Some(_) => escrowed(surroundings, settings, &self.key, &row, &recorded).await?,
+            None => Kept::default(),
         };
-        let recorded = row.recorded(surroundings, settings, self.member);
         self.row = Some(row);
-        let (escrowed, read): (Option<Escrowed>, Option<Read>) = known.unzip();
-        self.from_escrow = read;
+        let (escrowed, read): (Option<Escrowed>, Option<Read>) = known.best.unzip();
+        (self.from_escrow, self.needed) = (read, known.needed);
         Ok(Report::Loaded { recorded, escrowed })
     }
 
@@ -331,9 +340,46 @@ impl Flight {
         };
         let answer = KeptAnswer::new(about, &received, &*surroundings.clock);
         let sealed = answer.seal(&surroundings.keyring, &self.key, generation);
-        let kept = surroundings.escrow.append(&self.key, sealed).await;
+        // It begins with the call.
+        let kept = surroundings.escrow.append(&self.key, sealed);
+        let kept = tokio::select! {
+            biased;
+            kept = kept => kept,
+            never = self.hold_on() => match never {},
+        };
         self.received = Some((received, sent_at));
         kept.map(|()| Report::Done)
+    }
+
+    /// Keeps the lease while the disk takes long.
+    async fn hold_on(&mut self) -> Infallible {
+        loop {
+            sleep(self.order.request_limit / 2).await;
+            if self.renewal.holds_on(self.surroundings.clock.now())
+                && let Err(error) = self.prolong().await
+            {
+                tracing::debug!(%error, "the lease is not prolonged");
+            }
+        }
+    }
+
+    async fn prolong(&mut self) -> Result<(), StoreError> {
+        let Self { surroundings, lease: Some(lease), holder: Some(holder), .. } = self else {
+            return Ok(());
+        };
+        let asked_at = surroundings.clock.now();
+        if asked_at >= lease.until {
+            return Ok(());
+        }
+        let ttl = self.order.lease();
+        if let Acquired::Lease(granted) = surroundings.store.acquire(&self.key, *holder, ttl).await?
+            // Later than that, another one may have been here in between: what is saved under the
+            // old fence is refused then.
+            && surroundings.clock.now() < lease.until
+        {
+            (lease.fence, lease.until) = (granted.fence, asked_at + granted.valid_for);
+        }
+        Ok(())
     }
 
     fn read(&mut self) -> Report {
@@ -380,13 +426,22 @@ impl Flight {
                 Outcome::Failed { failure, doubt_since, error: Arc::new(error) }
             }
         };
-        Landed { outcome, sent: self.renewal.has_sent(), attempt: self.renewal.attempt() }
+        self.ended(outcome)
+    }
+
+    fn ended(&self, outcome: Outcome) -> Landed {
+        Landed {
+            outcome,
+            sent: self.renewal.has_sent(),
+            attempt: self.renewal.attempt(),
+            is_unsettled: self.renewal.is_unsettled(),
+        }
     }
 
     fn failed(&self, error: RenewalError, doubt_since: Option<Timestamp>) -> Landed {
         let failure = error.failure(self.order.spends);
         let outcome = Outcome::Failed { failure, doubt_since, error: Arc::new(error) };
-        Landed { outcome, sent: self.renewal.has_sent(), attempt: self.renewal.attempt() }
+        self.ended(outcome)
     }
 
     fn token(&self, held: Held, source: Source) -> Option<Token> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bellwether_lifecycle::Timestamp;
 use bellwether_lifecycle::renewal::{Answer, Change, Escrowed, Grant, Met, Recorded};
 use bellwether_oauth::{ClientAuthentication, Reading, Remedy, Secret, TokenResponse};
-use bellwether_store::{Key, Kind, Stamp, StoreError};
+use bellwether_store::{Key, Kind, Row, Stamp, StoreError};
 
 use crate::error::RenewalError;
 use crate::kept_answer::KeptAnswer;
@@ -218,20 +218,34 @@ impl GrantRow {
     }
 }
 
-/// The best answer the escrow has for this grant: of the highest generation, one that brings a
-/// token before a failure, the last of its kind.
+/// What the escrow has for a grant.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The answer that counts beside the row.
+    pub(crate) best: Option<(Escrowed, Read)>,
+    /// The records that bring something, the newest of them: they stay there.
+    pub(crate) needed: Vec<Row>,
+}
+
+/// So many of the escrow's records that bring something stay there: where the store is set back,
+/// the newest is missed, and the others are in case that it is of no use.
+const NEEDED: usize = 4;
+
+/// What the escrow has beside `row`, which comes to `recorded`.
 pub(crate) async fn escrowed(
     surroundings: &Surroundings,
     settings: &Credential,
     key: &Key,
     row: &GrantRow,
-) -> Result<Option<(Escrowed, Read)>, StoreError> {
+    recorded: &Recorded,
+) -> Result<Kept, StoreError> {
     if !settings.spends() {
-        return Ok(None);
+        return Ok(Kept::default());
     }
     let secret = settings.client.authentication.secret();
     let secrets: Vec<&Secret> = secret.into_iter().chain(&row.refresh_token).collect();
-    let mut best: Option<((u64, bool), Escrowed, Read)> = None;
+    let ours = row.presented(surroundings);
+    let (mut answers, mut needed) = (Vec::new(), Vec::new());
     for kept in surroundings.escrow.records(key).await? {
         let Ok(answer) = KeptAnswer::open(&surroundings.keyring, key, &kept) else {
             tracing::warn!(credential = %settings.name, "a record of the escrow does not open");
@@ -256,18 +270,18 @@ pub(crate) async fn escrowed(
         let escrowed = Escrowed {
             generation: kept.generation,
             attempt: read.attempt,
+            is_ours: read.presented == ours,
             answer: read.answer(settings.spends()),
         };
-        let brings = match escrowed.answer {
-            Answer::Granted { .. } => true,
-            Answer::Failed { rotated, .. } => rotated,
-        };
-        let rank = (kept.generation, brings);
-        if best.as_ref().is_none_or(|(highest, ..)| rank >= *highest) {
-            best = Some((rank, escrowed, read));
+        if escrowed.brings_something() {
+            needed.push((escrowed.generation, escrowed.attempt, kept));
         }
+        answers.push((escrowed, read));
     }
-    Ok(best.map(|(_, escrowed, read)| (escrowed, read)))
+    needed.sort_by_key(|&(generation, attempt, _)| std::cmp::Reverse((generation, attempt)));
+    let needed = needed.into_iter().take(NEEDED).map(|(.., record)| record).collect();
+    let best = recorded.best_of(answers.iter().map(|(escrowed, _)| *escrowed));
+    Ok(Kept { best: best.map(|index| answers.swap_remove(index)), needed })
 }
 
 /// The refresh token to send, never one that was refused.

@@ -66,8 +66,10 @@ pub(crate) async fn catch_up(
     key: &Key,
     row: &mut GrantRow,
 ) -> Result<(), StoreError> {
-    let kept = escrowed(surroundings, settings, key, row).await?;
-    if let Some((Escrowed { generation, answer: Answer::Granted { .. }, .. }, read)) = kept
+    // Which member it is tells nothing about the escrow.
+    let recorded = row.recorded(surroundings, settings, 0);
+    let kept = escrowed(surroundings, settings, key, row, &recorded).await?;
+    if let Some((Escrowed { generation, answer: Answer::Granted { .. }, .. }, read)) = kept.best
         && generation > row.generation
     {
         let change = Change::Accept { generation, source: Source::Escrow, doubt_since: None };

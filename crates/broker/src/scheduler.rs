@@ -474,6 +474,9 @@ impl Scheduler {
                     self.surroundings.tally.violated(&name, "a generation goes down");
                 }
                 self.handle_with(id, Event::Granted { member, held }, Some(token));
+                if landed.is_unsettled {
+                    self.handle(id, Event::Renew);
+                }
             }
             Outcome::Elsewhere { retry_after } => {
                 self.handle(id, Event::Elsewhere { member, retry_after });

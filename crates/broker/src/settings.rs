@@ -194,9 +194,10 @@ impl Credential {
         let window = self.authorization_server.rotation_window;
         match self.authorization_server.rotation {
             Rotation::None | Rotation::UntilAcknowledged => Replay::Free,
-            Rotation::NewPair | Rotation::SamePair | Rotation::LastPair => {
+            Rotation::NewPair | Rotation::SamePair => {
                 window.map_or(Replay::LastResort, Replay::Within)
             }
+            Rotation::LastPair => window.map_or(Replay::LastResort, Replay::LastPair),
             Rotation::Strict => Replay::LastResort,
         }
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::State;
 use bellwether_broker::oauth::{Client, Scope, Secret};
 use bellwether_broker::provider::Rotation as Class;
+use bellwether_broker::store::{Escrow, Store};
 use bellwether_broker::{AuthorizationServer, CredentialSettings, Obtain};
 use bellwether_simulation::{Effect, Profile, Reuse, Rotation};
-use support::{CLIENT, World, secs};
+use support::{CLIENT, FlakyStore, Works, World, secs};
 use tokio::time::sleep;
 
 /// Access tokens live ten minutes; a refresh token shown twice ends everything.
@@ -99,6 +100,28 @@ async fn where_a_second_use_is_safe_doubt_ends_at_once() {
         assert_eq!(world.token_requests(), asked + 1, "{class}");
         assert_eq!(world.totals().families_revoked, 0, "{class}");
     }
+}
+
+/// A process that starts while the store is away finds a good token in it later, and a doubt beside it.
+#[tokio::test(start_paused = true)]
+async fn a_doubt_that_is_found_late_ends_at_once_too() {
+    let window = secs(120);
+    let world = World::new(Profile { rotation: Rotation::SamePair { window }, ..strict() });
+    let settings = refreshing(&world, Class::SamePair, Some(window));
+    left_in_doubt(&world, &settings, Effect::LostAnswer).await;
+    let asked = world.token_requests();
+    // On another machine.
+    world.escrow.remove(&settings.key.clone().with_member(0)).await.expect("an escrow");
+    let store = Arc::new(FlakyStore::over(&world.store));
+    store.set(Works::NotAtAll);
+    let broker = world.broker_over(Arc::clone(&store) as Arc<dyn Store>, 2);
+    let handle = broker.add(settings).await.handle;
+    sleep(secs(5)).await;
+    store.set(Works::Fully);
+    sleep(secs(20)).await;
+    assert_eq!(handle.status().state, State::Fresh);
+    assert_eq!(world.token_requests(), asked + 1);
+    assert_eq!(world.totals().families_revoked, 0);
 }
 
 /// The configuration's seed was spent long ago; the store alone has the token of today.

@@ -67,6 +67,18 @@ refresh_token = { file = "first.token" }
 name = "poller"
 key = { file = "poller.key" }
 credentials = ["polling", "sync"]
+
+[[poll]]
+name = "presence"
+credential = "polling"
+path = "/api/v2/users?id={agents}"
+together = 50
+agents = { list = "/api/v2/users?pageNumber={page}" }
+items = "entities"
+period = "5s"
+workers = 20
+conditional = true
+output = { files = "samples", rotate = "64MiB" }
 "##;
 
 const OPERATOR_KEY: &str = "operator-operator-operator-operator";
@@ -197,6 +209,22 @@ const BAD: &[Row] = &[
     ("a secret in a number's place",    r#"{ env = "CLIENT_SECRET" }"#, r#"["s3cr3t", { a = "s3cr3t" }]"#, 39, "credential[0].client_secret", "secrets are not written here"),
     ("an unknown section",              "[admin]", "[administration]", 10, "administration", "unknown key; known here are gateway, admin"),
     ("a section nearly right",          "[[caller]]", "[[callers]]", 54, "callers", "did you mean caller?"),
+    // [[poll]]
+    ("a poll of nobody's credential", "credential = \"polling\"\npath", "credential = \"poling\"\npath", 61, "poll[0].credential", "did you mean \"polling\"?"),
+    ("a poll without a path", "path = \"/api/v2/users?id={agents}\"\n", "", 59, "poll[0].path", "is missing"),
+    ("a path that is an address", "\"/api/v2/users?id={agents}\"", "\"https://a.test/{agents}\"", 62, "poll[0].path", "begin it with /"),
+    ("none at once", "together = 50", "together = 0", 63, "poll[0].together", "from 1 to 10000"),
+    ("two ways to ask", "together = 50", "together = 50\npages = 3", 64, "poll[0].pages", "keep one of them"),
+    ("two ways to the agents", "{ list = \"/api/v2/users?pageNumber={page}\" }", "{ file = \"a\", command = [\"b\"] }", 64, "poll[0].agents", "says one way"),
+    ("no agents", "agents = { list = \"/api/v2/users?pageNumber={page}\" }\n", "", 59, "poll[0].agents", "is missing"),
+    ("a program without a name", "{ list = \"/api/v2/users?pageNumber={page}\" }", "{ command = [] }", 64, "poll[0].agents.command", "name a program"),
+    ("a period too short", "period = \"5s\"", "period = \"5ms\"", 66, "poll[0].period", "must be 100ms to 1d"),
+    ("too many workers", "workers = 20", "workers = 2000", 67, "poll[0].workers", "from 1 to 1000"),
+    ("a condition in words", "conditional = true", "conditional = \"yes\"", 68, "poll[0].conditional", "must be true or false"),
+    ("two outputs", "{ files = \"samples\", rotate = \"64MiB\" }", "{ files = \"a\", sqlite = \"b\" }", 69, "poll[0].output", "names one place"),
+    ("an output that is none", "{ files = \"samples\", rotate = \"64MiB\" }", "\"samples\"", 69, "poll[0].output", "is no output"),
+    ("a size without a unit", "rotate = \"64MiB\"", "rotate = \"64\"", 69, "poll[0].output.rotate", ""),
+    ("a poll's key misspelt", "items = ", "item = ", 65, "poll[0].item", "did you mean items?"),
     ("a key twice",                     "api_path = \"\"", "login_path = \"/b\"", 6, "", "is no TOML: duplicate key"),
     ("a string without an end",         r#"client_secret = { env = "CLIENT_SECRET" }"#, r#"client_secret = "s3cr3t"#, 39, "", "is no TOML: "),
 ];

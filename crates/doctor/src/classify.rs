@@ -71,10 +71,12 @@ impl Classifier {
             None if contains_word(&seen.label, b"refresh") => Grant::RefreshToken,
             None => Grant::Unknown,
         };
-        let refresh_token = form_value(form, b"refresh_token");
+        let refresh_token = form_value(form, b"refresh_token")
+            .or_else(|| query(&seen.target).and_then(|query| form_value(query, b"refresh_token")));
         seen.null_credentials = contains(form, NULL_NULL)
             || contains(form, b"null:null")
             || contains(&seen.message, b"null:null")
+            || contains(&seen.message, NULL_NULL)
             || (grant == Grant::RefreshToken && refresh_token == Some(b""));
         seen.spent = refresh_token
             .filter(|token| token.len() >= 8 && !token.contains(&b'*'))

@@ -47,6 +47,10 @@ pub enum Id {
     ClockSkew,
     /// The API's limit for each token is met.
     ApiRateLimit,
+    /// The authorization server does not accept the client.
+    ClientRefused,
+    /// A fresh token is refused, renewed, and refused again.
+    RetryLoop,
     /// Several renew at once what one renewal would have renewed for all.
     DuplicateTokenRequests,
     /// Far more renewals than tokens need.
@@ -60,10 +64,6 @@ pub enum Id {
     StaleToken401,
     /// A refresh token is expected where none was ever issued.
     RefreshTokenWithoutGrant,
-    /// The authorization server does not accept the client.
-    ClientRefused,
-    /// A fresh token is refused, renewed, and refused again.
-    RetryLoop,
     /// The API wants a permission.
     MissingPermissions,
     /// The authorization server fails or is out of reach.
@@ -77,6 +77,30 @@ pub enum Id {
 }
 
 impl Id {
+    /// What it is, in a few words for a headline.
+    pub fn headline(self) -> &'static str {
+        match self {
+            Self::TokenEviction => "Tokens die before their time",
+            Self::JavaSdkNullCredentials => "An SDK refreshes with empty credentials",
+            Self::RefreshTokenReuse => "A refresh token is used more than once",
+            Self::MarginExceedsLifetime => "Tokens are renewed for nearly every request",
+            Self::ClockSkew => "Clocks disagree",
+            Self::ApiRateLimit => "The API's limit for each token is met",
+            Self::DuplicateTokenRequests => "Several renew at the same moment",
+            Self::RenewalStorm => "Renewals come in storms",
+            Self::MinuteClustering => "Trouble comes at the same second of the minute",
+            Self::LoginThrottled => "The token endpoint throttles",
+            Self::StaleToken401 => "Tokens are used that others have renewed",
+            Self::RefreshTokenWithoutGrant => "A refresh token is expected where there is none",
+            Self::ClientRefused => "The authorization server refuses the client",
+            Self::RetryLoop => "Renewals go round in circles",
+            Self::MissingPermissions => "Permissions are missing",
+            Self::ServerErrorsAtLogin => "The authorization server fails",
+            Self::ExpiredToken401 => "Tokens are used until the API refuses them",
+            Self::Unexplained401 => "There are 401s that this log does not explain",
+        }
+    }
+
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! Log lines in, findings out. A [`Source`] reads one log, whatever its format, compression and
 //! character encoding, as [`Observation`]s: one request and its answer each. An [`Examination`]
-//! takes them in the order of time. It first places each of them ([`callers`]: who sent it, with
+//! takes them in the order of time. It first places each of them (`callers`: who sent it, with
 //! which token, and what others did meanwhile), then shows it to one detector for each finding.
 //! What they found comes out as a [`Diagnosis`], the likeliest cause first, with evidence.
 //!
@@ -11,7 +11,7 @@
 //! - Tokens and secrets are never kept, only fingerprints; what is quoted from a log is
 //!   [cleaned](redaction) first.
 //!
-//! How fast it is: `cargo run --release -p bellwether-doctor --example throughput`.
+//! How fast it is: `cargo run --release -p bellwether-doctor --example log_throughput`.
 
 mod callers;
 mod classify;

@@ -175,6 +175,13 @@ fn each_cause_told_by_hand_is_found() {
         lines.push((at + 0.1, 0, LOGIN, 200, ""));
     }
     causes.push(("retry-loop", "401, renew, 401, renew", told(&lines)));
+    // The loop is what makes the storm.
+    let busy: Vec<_> = (0..40)
+        .flat_map(|turn| {
+            [(f64::from(turn), 0, "poll", 401, ""), (f64::from(turn) + 0.3, 0, LOGIN, 200, "")]
+        })
+        .collect();
+    assert_eq!(ids(&diagnose(&[csv(&told(&busy))])), ["retry-loop", "renewal-storm"]);
 
     let mut lines: Vec<_> =
         calm(8, 60).into_iter().filter(|line| line.2 != LOGIN || line.1 == 0).collect();
@@ -184,6 +191,26 @@ fn each_cause_told_by_hand_is_found() {
         lines.push((76.2 + thread as f64, thread, "poll", 200, "{}"));
     }
     causes.push(("stale-token-401", "one renews, the others use the old token", told(&lines)));
+
+    let mut lines: Vec<_> =
+        calm(4, 60).into_iter().filter(|line| line.2 != LOGIN || line.1 == 0).collect();
+    lines.push((75.0, 0, LOGIN, 200, ""));
+    for thread in 1..4 {
+        lines.push((76.0 + thread as f64, thread, "poll", 401, "{}"));
+        lines.push((76.2 + thread as f64, thread, LOGIN, 200, ""));
+        lines.push((76.4 + thread as f64, thread, "poll", 200, "{}"));
+    }
+    causes.push(("stale-token-401", "the others renew what was renewed", told(&lines)));
+
+    let mut lines = calm(2, 60);
+    for turn in 1..6 {
+        lines.push((60.0 * f64::from(turn) + 37.0, 0, LOGIN, 200, ""));
+        lines.push((60.0 * f64::from(turn) + 37.02, 1, LOGIN, 200, ""));
+        lines.extend((0..20).map(|at| {
+            (60.0 * f64::from(turn) + 38.0 + f64::from(at), at as usize % 2, "poll", 200, "")
+        }));
+    }
+    causes.push(("duplicate-token-requests", "two renew together, again and again", told(&lines)));
 
     let mut lines = vec![(0.0, 0, REFRESH, 200, GRANTED)];
     lines.extend((1..60).map(|second| (f64::from(second), 0, "poll", 200, "{}")));

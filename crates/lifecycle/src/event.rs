@@ -76,7 +76,7 @@ pub enum Event {
         /// The token's generation.
         generation: u64,
     },
-    /// An operator wants every token renewed now.
+    /// Every token is to be renewed now: an operator wants it, or what was found is in doubt.
     Renew,
     /// The secret, the refresh token or the configuration changed: what stopped may start again.
     Reconfigured,

@@ -60,8 +60,10 @@ pub enum Demand {
 pub enum Replay {
     /// The grant spends nothing, or the server takes a spent refresh token again.
     Free,
-    /// The server takes it again for this long after the first use.
+    /// The server takes it again for this long after the first use, and earlier answers stay good.
     Within(Duration),
+    /// The same, but a later request ends what an earlier one brought.
+    LastPair(Duration),
     /// A second use may revoke everything: only when no usable token is left to lose.
     LastResort,
 }
@@ -73,8 +75,8 @@ impl Replay {
     pub fn safe_until(self, since: Timestamp) -> Timestamp {
         match self {
             Self::Free => Timestamp::NEVER,
-            Self::Within(_) if since == Timestamp::ZERO => Timestamp::ZERO,
-            Self::Within(window) => since + (window - window / 4),
+            Self::Within(_) | Self::LastPair(_) if since == Timestamp::ZERO => Timestamp::ZERO,
+            Self::Within(window) | Self::LastPair(window) => since + (window - window / 4),
             Self::LastResort => Timestamp::ZERO,
         }
     }

@@ -20,6 +20,7 @@ use crate::lead::Held;
 use crate::time::Timestamp;
 
 mod found;
+mod look;
 mod step;
 
 pub use found::{Answer, Escrowed, Grant, Met, Order, Recorded};
@@ -27,11 +28,8 @@ pub use step::{Change, Meeting, Outcome, Report, Source, Step};
 
 /// How often a process looks whether another one has finished.
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
-/// A failure that another process met this recently is ours too; longer, if the server asked all
-/// to wait.
-const FAILURE_SHARED_FOR: Duration = Duration::from_secs(5);
-/// While a person must act, one process probes for all who know of it.
-const PROBE_SHARED_FOR: Duration = Duration::from_secs(600);
+/// A disk that takes longer than this to keep an answer may never do so.
+const HOLDS_ON_FOR: Duration = Duration::from_secs(120);
 /// Between attempts to bring an answer into a store that does not take it: from, to.
 const SAVE_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -79,11 +77,14 @@ pub struct Renewal {
     sent_at: Option<Timestamp>,
     /// The answer is in the escrow.
     is_escrowed: bool,
-    /// Since when requests may have been sent that an older copy of the row does not tell of.
+    /// Since when requests may have been sent that an older copy of the row does not tell of, or
+    /// that have ended the token in hand.
     lost_since: Option<Timestamp>,
     /// A token that the row does not have yet.
     unsaved: Option<(Held, Source)>,
     is_published: bool,
+    /// The token that it ends with is not all: the row is in doubt.
+    is_unsettled: bool,
     pauses: u32,
 }
 
@@ -102,6 +103,7 @@ impl Renewal {
             lost_since: None,
             unsaved: None,
             is_published: false,
+            is_unsettled: false,
             pauses: 0,
         };
         (renewal, Step::Acquire)
@@ -120,6 +122,23 @@ impl Renewal {
     /// Whether the row has every token that came.
     pub fn is_saved(&self) -> bool {
         self.unsaved.is_none()
+    }
+
+    /// Whether it gave a token while the row is in doubt: to be settled by another renewal at once,
+    /// since a server's window passes. Tells nothing before the outcome is published.
+    pub fn is_unsettled(&self) -> bool {
+        self.is_unsettled
+    }
+
+    /// Whether a holder whose disk takes long to keep an answer is to ask for its lease once more.
+    /// The next one would take the answer for lost, and could use up the refresh token that it
+    /// brings; where the server takes the old one again until then, it had better not wait.
+    pub fn holds_on(&self, now: Timestamp) -> bool {
+        let (Some(sent_at), Some(until)) = (self.sent_at, self.lease_until) else { return false };
+        let since = self.known_doubt().unwrap_or(sent_at);
+        let is_destructive = self.order.replay.safe_until(since) <= until;
+        let is_at_it = self.doing == Doing::Escrowing && now < sent_at + HOLDS_ON_FOR;
+        self.order.spends && is_at_it && is_destructive
     }
 
     /// What comes after a step that came to `report`.
@@ -262,176 +281,6 @@ impl Renewal {
         }
     }
 
-    /// With the lease, and nothing sent yet.
-    fn decide(&mut self, now: Timestamp, recorded: Recorded, escrowed: Option<Escrowed>) -> Step {
-        self.recorded = recorded;
-        if let Some((held, source)) = self.unsaved {
-            return match recorded.generation >= held.generation {
-                // Another holder's answer came later: it is the one the server issued last.
-                true => self.superseded(recorded),
-                false => self.accept(held, source),
-            };
-        }
-        if let Some(step) = escrowed.and_then(|escrowed| self.recover(&recorded, escrowed)) {
-            return step;
-        }
-        if let Some(outcome) = self.adopt(now, &recorded, true) {
-            return self.publish(outcome);
-        }
-        // An older copy of the row does not tell of requests after it: neither does the escrow, of
-        // those without an answer.
-        let is_older = recorded.is_restored || recorded.generation < self.order.generation;
-        if self.order.spends && is_older && self.known_doubt().is_none() {
-            return self.doubt_the_store();
-        }
-        if recorded.grant != Grant::Usable {
-            let failure = Failure::new(Cause::Reauthorize);
-            let met = Meeting::Nothing(recorded.grant);
-            return self.publish(Outcome::Failed { failure, doubt_since: None, met });
-        }
-        if !self.order.spends {
-            return self.send(now);
-        }
-        if now >= self.send_by(now) {
-            let (failure, doubt_since) = (Failure::new(Cause::InDoubt), self.known_doubt());
-            self.attempt = self.attempt.max(recorded.attempt);
-            let met = Meeting::Unheard;
-            return self.publish(Outcome::Failed { failure, doubt_since, met });
-        }
-        self.doing = Doing::Reserving;
-        Step::Reserve
-    }
-
-    /// What the escrow has and the row has not.
-    fn recover(&mut self, recorded: &Recorded, escrowed: Escrowed) -> Option<Step> {
-        let Escrowed { generation, attempt, answer } = escrowed;
-        // Its own request's intent is the last that the row was told. If not, the row may be older,
-        // and does not tell of requests after that answer.
-        let is_next = generation == recorded.generation + 1 && attempt == recorded.attempt;
-        let is_as_left = is_next && recorded.intent.is_some() && !recorded.is_restored;
-        match answer {
-            Answer::Granted { sent_at, lifetime } if generation > recorded.generation => {
-                self.attempt = self.attempt.max(attempt).max(recorded.attempt);
-                self.is_escrowed = true;
-                self.lost_since = Some(sent_at).filter(|_| !is_as_left);
-                Some(self.accept(Held { generation, sent_at, lifetime }, Source::Escrow))
-            }
-            // A refresh token that came with a failure exists nowhere else.
-            Answer::Failed { failure, refused, rotated }
-                if recorded.intent.is_some() && attempt == recorded.attempt
-                    || rotated && generation > recorded.generation =>
-            {
-                self.attempt = attempt.max(recorded.attempt);
-                let in_doubt = recorded.intent.filter(|_| failure.cause == Cause::InDoubt);
-                let doubt_since = match rotated {
-                    // Of the new one; since when, nobody knows.
-                    true => Some(Timestamp::ZERO).filter(|_| !is_as_left),
-                    false => recorded.doubt_since.or(in_doubt),
-                };
-                let generation = if rotated { generation } else { recorded.generation };
-                let (source, met) = (Source::Escrow, Meeting::Escrow);
-                let outcome = Outcome::Failed { failure, doubt_since, met };
-                self.doing = Doing::Failing { outcome };
-                Some(Step::Save(Change::Fail { generation, source, refused, doubt_since }))
-            }
-            Answer::Granted { .. } | Answer::Failed { .. } => None,
-        }
-    }
-
-    /// What another process obtained, or failed with, since this one last looked. Whoever has the
-    /// lease knows that nobody is at it any more.
-    fn adopt(&mut self, now: Timestamp, recorded: &Recorded, has_lease: bool) -> Option<Outcome> {
-        let newer = recorded.held.filter(|held| held.generation > self.order.generation);
-        if let Some(held) = newer.filter(|held| now < held.hand_out_until()) {
-            self.attempt = self.attempt.max(recorded.attempt);
-            return Some(Outcome::Granted { held, source: Source::Row });
-        }
-        if recorded.attempt <= self.order.attempt {
-            return None;
-        }
-        let unheard = recorded.intent.filter(|_| has_lease && self.order.spends);
-        let doubt_since = recorded.doubt_since.or(unheard);
-        let failed = |failure, met| Some(Outcome::Failed { failure, doubt_since, met });
-        let recent = recorded.failure.and_then(|met| self.shared(now, met));
-        let outcome = match (recent, doubt_since) {
-            (Some(failure), _) => failed(failure, Meeting::Row),
-            // Time does not end a doubt, but whoever has the lease may.
-            (None, Some(_)) if has_lease => failed(Failure::new(Cause::InDoubt), Meeting::Unheard),
-            (None, Some(_) | None) => None,
-        };
-        if outcome.is_some() {
-            self.attempt = recorded.attempt;
-        }
-        outcome
-    }
-
-    /// Another process's failure, with what is left of its `Retry-After`, if it is this one's too.
-    fn shared(&self, now: Timestamp, met: Met) -> Option<Failure> {
-        let age = now.since(met.at);
-        let retry_after = met.failure.retry_after.unwrap_or_default();
-        let shared_for = if self.order.is_probe { PROBE_SHARED_FOR } else { FAILURE_SHARED_FOR };
-        let is_doubt = met.failure.cause == Cause::InDoubt;
-        let is_recent = met.is_ours && age < shared_for.max(retry_after);
-        if !(is_doubt || is_recent) {
-            return None;
-        }
-        let left = retry_after.saturating_sub(age);
-        Some(Failure { retry_after: Some(left).filter(|left| !left.is_zero()), ..met.failure })
-    }
-
-    /// After a refusal, before anything is stopped: only what was presented is refused.
-    fn confirm(
-        &mut self,
-        failure: Failure,
-        recorded: Recorded,
-        escrowed: Option<Escrowed>,
-    ) -> Step {
-        if recorded.generation > self.recorded.generation {
-            return self.superseded(recorded);
-        }
-        let newer = escrowed.filter(|known| matches!(known.answer, Answer::Granted { .. }));
-        if let Some(step) = newer.and_then(|known| self.recover(&recorded, known)) {
-            return step;
-        }
-        if recorded.attempt > self.attempt {
-            // Somebody took the lease meanwhile.
-            return self.publish(Outcome::Elsewhere { retry_after: LOOK_AGAIN });
-        }
-        self.fail(failure, true, false)
-    }
-
-    /// Another holder was faster.
-    fn superseded(&mut self, recorded: Recorded) -> Step {
-        self.unsaved = None;
-        self.attempt = self.attempt.max(recorded.attempt);
-        if self.is_published {
-            return self.release();
-        }
-        self.publish(match recorded.held {
-            Some(held) if held.generation > self.order.generation => {
-                Outcome::Granted { held, source: Source::Row }
-            }
-            Some(_) | None => Outcome::Elsewhere { retry_after: LOOK_AGAIN },
-        })
-    }
-
-    /// The store is an older copy of itself: its refresh token may be spent, and the one that came
-    /// after it is not here.
-    fn doubt_the_store(&mut self) -> Step {
-        self.attempt = self.order.attempt.max(self.recorded.attempt) + 1;
-        // It may have been spent as soon as it was there.
-        let since = self.recorded.held.map_or(Timestamp::ZERO, |held| held.sent_at);
-        let outcome = Outcome::Failed {
-            failure: Failure::new(Cause::InDoubt),
-            doubt_since: Some(since),
-            met: Meeting::Restored,
-        };
-        self.doing = Doing::Failing { outcome };
-        // The generation stays: whoever has a later answer in an escrow is to see that it is later.
-        let (generation, attempt) = (self.recorded.generation, self.attempt);
-        Step::Save(Change::Doubt { generation, attempt, since })
-    }
-
     fn send(&mut self, now: Timestamp) -> Step {
         let not_after = match self.lease_until {
             Some(until) if self.order.spends => {
@@ -440,6 +289,8 @@ impl Renewal {
             Some(_) | None => Timestamp::NEVER,
         };
         self.sent_at = Some(now);
+        // Nobody else has had what comes now.
+        self.lost_since = None;
         self.attempt = self.attempt.max(self.recorded.attempt + 1);
         self.doing = Doing::Sending;
         Step::Send { not_after }

@@ -85,6 +85,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     let replay = prop_oneof![
         Just(Replay::Free),
         span().prop_map(|window| Replay::Within(millis(window))),
+        span().prop_map(|window| Replay::LastPair(millis(window))),
         Just(Replay::LastResort),
     ];
     (1..5_u16, demand, replay).prop_map(|(pool, demand, replay)| Policy {

@@ -67,7 +67,8 @@ fn loaded(recorded: Recorded) -> Report {
 }
 
 fn beside(recorded: Recorded, generation: u64, attempt: u64, answer: Answer) -> Report {
-    Report::Loaded { recorded, escrowed: Some(Escrowed { generation, attempt, answer }) }
+    let escrowed = Some(Escrowed { generation, attempt, is_ours: true, answer });
+    Report::Loaded { recorded, escrowed }
 }
 
 fn granted() -> Answer {
@@ -333,6 +334,27 @@ fn an_intent_that_nobody_heard_of_again() {
 }
 
 #[test]
+fn a_token_beside_a_doubt_settles_nothing() {
+    let theirs = Recorded { generation: 5, attempt: 12, held: Some(held(5, 9_000)), ..row() };
+    let intended = Recorded { intent: Some(at(9_990)), ..theirs };
+    let in_doubt = Recorded { doubt_since: Some(at(9_990)), ..theirs };
+    let busy = Report::Busy { retry_after: secs(1) };
+    // what the row says, whether another holder is at it, whether another renewal is needed
+    let cases = [
+        ("all is well", theirs, leased(), false),
+        ("its request was not heard of again", intended, leased(), true),
+        ("its request has not been answered yet", intended, busy, false),
+        ("its request left a doubt", in_doubt, leased(), true),
+        ("somebody else is at the doubt, and may die of it", in_doubt, busy, true),
+    ];
+    for (title, recorded, lease, is_unsettled) in cases {
+        let gives = gives(held(5, 9_000), Source::Row);
+        let renewal = play(title, order(), vec![(lease, Step::Load), (loaded(recorded), gives)]);
+        assert_eq!(renewal.is_unsettled(), is_unsettled, "{title}");
+    }
+}
+
+#[test]
 fn the_escrow_knows_more_than_the_row() {
     let left = Recorded { attempt: 11, intent: Some(at(9_990)), ..row() };
     let doubtful =
@@ -450,8 +472,229 @@ fn the_escrow_knows_more_than_the_row() {
 }
 
 #[test]
+fn an_answer_to_another_refresh_token_settles_nothing() {
+    // A person has authorised again, and requests are counted from an older row.
+    let left = Recorded { attempt: 11, intent: Some(at(9_990)), ..row() };
+    let of_another = |generation, answer| Report::Loaded {
+        recorded: left,
+        escrowed: Some(Escrowed { generation, attempt: 11, is_ours: false, answer }),
+    };
+    tell([
+        (
+            "a refusal with the number of the request that the row knows no answer of",
+            order(),
+            vec![
+                (leased(), Step::Load),
+                (
+                    of_another(3, refused()),
+                    fails(Cause::InDoubt, Some(at(9_990)), Meeting::Unheard),
+                ),
+            ],
+        ),
+        (
+            "a token: it comes back, and may be spent",
+            order(),
+            vec![(leased(), Step::Load), (of_another(5, granted()), accept_in_doubt(5))],
+        ),
+    ]);
+}
+
+#[test]
+fn which_answer_of_the_escrow_counts() {
+    let left = Recorded { attempt: 13, intent: Some(at(9_990)), ..row() };
+    let kept = |generation, attempt, answer| Escrowed {
+        generation,
+        attempt,
+        is_ours: attempt > 10,
+        answer,
+    };
+    let lost = Answer::Failed { failure: failure(Cause::InDoubt), refused: false, rotated: false };
+    let rotated =
+        Answer::Failed { failure: failure(Cause::InDoubt), refused: false, rotated: true };
+    let cases: [(&str, Recorded, Vec<Escrowed>, Option<usize>); 8] = [
+        ("none", left, vec![], None),
+        ("what the row has already", left, vec![kept(4, 10, granted())], None),
+        ("the failure that settles the intent", left, vec![kept(5, 13, lost)], Some(0)),
+        ("one that settles nothing", left, vec![kept(5, 12, lost), kept(9, 10, lost)], None),
+        (
+            "a token, however many failures came after it",
+            Recorded { generation: 3, attempt: 9, intent: None, ..left },
+            vec![kept(3, 8, granted()), kept(4, 10, granted()), kept(5, 12, lost)],
+            Some(1),
+        ),
+        (
+            "the answer to the latest request, however late another was kept",
+            left,
+            vec![kept(5, 13, granted()), kept(5, 11, granted())],
+            Some(0),
+        ),
+        (
+            "a refresh token that came with a failure is as good",
+            left,
+            vec![kept(5, 11, granted()), kept(5, 12, rotated), kept(5, 13, lost)],
+            Some(1),
+        ),
+        (
+            "the same answer, appended twice",
+            left,
+            vec![kept(5, 13, granted()), kept(5, 13, granted())],
+            Some(1),
+        ),
+    ];
+    for (title, recorded, kept, best) in cases {
+        assert_eq!(recorded.best_of(kept), best, "{title}");
+    }
+}
+
+#[test]
+fn a_holder_whose_disk_is_slow_keeps_its_lease_where_a_second_use_would_do_harm() {
+    let (long, short) = (secs(60), secs(20));
+    // the order, when the disk still has not kept the answer, whether the lease is asked for again
+    let cases = [
+        ("strict", order(), 10_019, true),
+        ("strict, and a disk that may never do it", order(), 10_120, false),
+        ("the server takes it again", Order { replay: Replay::Free, ..order() }, 10_005, false),
+        ("until after the lease", Order { replay: Replay::Within(long), ..order() }, 10_005, false),
+        ("not as long", Order { replay: Replay::Within(short), ..order() }, 10_005, true),
+    ];
+    for (title, order, seconds, holds_on) in cases {
+        let sent = play(title, order, until_sent());
+        assert!(!sent.holds_on(at(seconds)), "{title}: there is no answer yet");
+        let mut keeping = sent;
+        assert_eq!(keeping.next(NOW, Report::Answered), Step::Escrow, "{title}");
+        assert_eq!(keeping.holds_on(at(seconds)), holds_on, "{title}");
+        assert_eq!(keeping.next(NOW, Report::Done), Step::Read, "{title}");
+        assert!(!keeping.holds_on(at(seconds)), "{title}: it is kept");
+    }
+}
+
+#[test]
+fn where_the_last_pair_wins_a_later_request_may_have_ended_an_answer() {
+    let last_pair = Order { replay: Replay::LastPair(secs(60)), attempt: 12, ..order() };
+    // Request 11 was answered late; 12 was sent meanwhile, and not heard of.
+    let row =
+        Recorded { attempt: 12, intent: Some(at(9_995)), doubt_since: Some(at(9_980)), ..row() };
+    let again = Step::Save(Change::Intent { attempt: 13, doubt_since: Some(at(9_980)) });
+    let late = |doubt_since, next| {
+        let row = Recorded { doubt_since: Some(doubt_since), ..row };
+        vec![(leased(), Step::Load), (beside(row, 5, 11, granted()), next)]
+    };
+    tell([
+        (
+            "asked for again, and the pair that wins is accepted",
+            last_pair,
+            vec![
+                (Report::Leased { until: at(10_040) }, Step::Load),
+                (beside(row, 5, 11, granted()), Step::Reserve),
+                (Report::Done, again),
+                (Report::Done, Step::Send { not_after: at(10_025) }),
+                (Report::Answered, Step::Escrow),
+                (Report::Done, Step::Read),
+                (Report::Read(granted()), accept(5, Source::Server)),
+            ],
+        ),
+        (
+            "the window is over: the answer is what is left",
+            last_pair,
+            late(at(9_950), accept_in_doubt(5)),
+        ),
+        (
+            "the answer to the last request is the last pair",
+            last_pair,
+            vec![
+                (leased(), Step::Load),
+                (beside(row, 5, 12, granted()), accept(5, Source::Escrow)),
+            ],
+        ),
+        (
+            "where all pairs are good it is taken",
+            Order { replay: Replay::Within(secs(60)), ..last_pair },
+            late(at(9_980), accept_in_doubt(5)),
+        ),
+        (
+            "the server takes the old one no more: the answer is what is left",
+            last_pair,
+            vec![
+                (Report::Leased { until: at(10_040) }, Step::Load),
+                (beside(row, 5, 11, granted()), Step::Reserve),
+                (Report::Done, again),
+                (Report::Done, Step::Send { not_after: at(10_025) }),
+                (Report::Answered, Step::Escrow),
+                (Report::Done, Step::Read),
+                (Report::Read(refused()), Step::Load),
+                (beside(Recorded { attempt: 13, ..row }, 5, 11, granted()), accept_in_doubt(5)),
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn where_the_last_pair_wins_a_holder_that_comes_back_asks_again() {
+    let last_pair = Order { replay: Replay::LastPair(secs(60)), ..order() };
+    let saving = || {
+        with(
+            until_read(),
+            [
+                (Report::Read(granted()), accept(5, Source::Server)),
+                (Report::Superseded, Step::Acquire),
+                (leased(), Step::Load),
+            ],
+        )
+    };
+    let sent_since = Recorded { attempt: 12, doubt_since: Some(NOW), ..row() };
+    tell([
+        (
+            "somebody has sent since, and heard nothing",
+            last_pair,
+            with(
+                saving(),
+                [(
+                    beside(sent_since, 5, 11, granted()),
+                    fails(Cause::InDoubt, Some(NOW), Meeting::Unheard),
+                )],
+            ),
+        ),
+        (
+            "the same, and the window is over: it is what is left, and may have ended",
+            last_pair,
+            with(
+                saving(),
+                [(
+                    beside(
+                        Recorded { doubt_since: Some(at(9_950)), ..sent_since },
+                        5,
+                        11,
+                        granted(),
+                    ),
+                    Step::Save(Change::Accept {
+                        generation: 5,
+                        source: Source::Server,
+                        doubt_since: Some(NOW),
+                    }),
+                )],
+            ),
+        ),
+        (
+            "nobody has",
+            last_pair,
+            with(
+                saving(),
+                [(loaded(Recorded { attempt: 11, ..sent_since }), accept(5, Source::Server))],
+            ),
+        ),
+        (
+            "where all pairs are good it is saved",
+            Order { replay: Replay::Within(secs(60)), ..last_pair },
+            with(saving(), [(loaded(sent_since), accept(5, Source::Server))]),
+        ),
+    ]);
+}
+
+#[test]
 fn a_store_that_is_older_than_it_was() {
     let restored = Recorded { is_restored: true, ..row() };
+    let brought_back =
+        Recorded { generation: 9, attempt: 30, held: None, doubt_since: Some(NOW), ..row() };
     // It may have been spent as soon as it was there.
     let since = row().held.map_or(NOW, |held| held.sent_at);
     let doubts = Step::Save(Change::Doubt { generation: 4, attempt: 11, since });
@@ -481,6 +724,21 @@ fn a_store_that_is_older_than_it_was() {
             "restored, and the escrow has what was lost",
             order(),
             vec![(leased(), Step::Load), (beside(restored, 9, 30, granted()), accept_in_doubt(9))],
+        ),
+        (
+            "it has ended, and is replaced: nobody else has had what the server gives now",
+            Order { attempt: 30, usable_until: Timestamp::ZERO, ..order() },
+            vec![
+                (leased(), Step::Load),
+                (beside(restored, 9, 30, ended()), accept_in_doubt(9)),
+                (Report::Done, Step::Load),
+                (loaded(brought_back), Step::Reserve),
+                (Report::Done, Step::Save(Change::Intent { attempt: 31, doubt_since: Some(NOW) })),
+                (Report::Done, send()),
+                (Report::Answered, Step::Escrow),
+                (Report::Done, Step::Read),
+                (Report::Read(granted()), accept(10, Source::Server)),
+            ],
         ),
         (
             "where nothing is spent it does not matter",
@@ -962,9 +1220,14 @@ fn any_row() -> impl Strategy<Value = Recorded> {
 }
 
 fn any_report() -> impl Strategy<Value = Report> {
-    let escrowed = proptest::option::of((0..9_u64, 8..14_u64, any_answer()));
+    let escrowed = proptest::option::of((0..9_u64, 8..14_u64, any::<bool>(), any_answer()));
     let escrowed = escrowed.prop_map(|known| {
-        known.map(|(generation, attempt, answer)| Escrowed { generation, attempt, answer })
+        known.map(|(generation, attempt, is_ours, answer)| Escrowed {
+            generation,
+            attempt,
+            is_ours,
+            answer,
+        })
     });
     prop_oneof![
         1 => (9_990..10_040_u64).prop_map(|until| Report::Leased { until: at(until) }),
@@ -986,6 +1249,7 @@ fn any_order() -> impl Strategy<Value = Order> {
     let replay = prop_oneof![
         Just(Replay::Free),
         (0..120_u64).prop_map(|window| Replay::Within(secs(window))),
+        (0..120_u64).prop_map(|window| Replay::LastPair(secs(window))),
         Just(Replay::LastResort),
     ];
     let generation = prop_oneof![3 => Just(4), 1 => 0..7_u64];

@@ -102,7 +102,7 @@ impl<S: TokenStrategy> Caller<S> {
         Self { strategy, connection: connector.connection(), clock, observed }
     }
 
-    /// The wall clock and the one that counts.
+    /// The clock that it goes by.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }

@@ -13,28 +13,38 @@
 //!
 //! `schedule` and `ledger` are pure: they are told the time.
 
+mod agents;
 mod api;
 mod caller;
 mod connector;
+mod data;
+mod discovery;
+mod json;
 mod ledger;
 mod login;
 mod observed;
 mod poller;
+mod question;
 mod queue;
 mod resource;
 mod sampler;
 mod schedule;
 mod strategy;
 
+pub use agents::{Agents, BadAgent};
 pub use api::ApiSampler;
 pub use caller::{Miss, Why};
 pub use connector::Connector;
+pub use data::{Asker, Brought, Data, DataSampler, Tags};
+pub use discovery::{NoList, discover};
+pub use json::Split;
 pub use ledger::{Filled, Ledger, Percentiles, Tally};
 pub use login::{Login, NoLogin, OwnToken};
 pub use observed::{Observed, Refusals, Watched};
 pub use poller::{Poller, Snapshot};
+pub use question::{Question, Questions, Shape};
 pub use queue::{Next, Queue};
-pub use resource::{BadTarget, Resource};
+pub use resource::{BadTarget, Resource, address, with_agent};
 pub use sampler::{Nobody, Outlet, Sampler, Settled};
 pub use schedule::{Schedule, Slot};
 pub use strategy::{

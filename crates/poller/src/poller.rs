@@ -32,6 +32,8 @@ pub struct Poller {
     /// workers take turns.
     queue: tokio::sync::Mutex<Queue>,
     stopped: watch::Sender<bool>,
+    /// When a try failed last, and why: it kept somebody busy.
+    failed: Mutex<(Timestamp, Why)>,
 }
 
 /// How things stand.
@@ -54,6 +56,7 @@ impl Poller {
             ledger: Mutex::new(Ledger::new(schedule, slots)),
             queue: tokio::sync::Mutex::new(Queue::new(schedule, slots)),
             stopped: watch::Sender::new(false),
+            failed: Mutex::new((Timestamp::ZERO, Why::NobodyFree)),
         }
     }
 
@@ -123,7 +126,7 @@ impl Poller {
             let (slot, settled) = match next {
                 Taken::Open(slot) => (slot, self.fill(slot, &mut sampler).await),
                 Taken::Missed(slot) => {
-                    (slot, Some(Settled::Gap { why: Why::NobodyFree, tries: 0 }))
+                    (slot, Some(Settled::Gap { why: self.why_missed(slot), tries: 0 }))
                 }
             };
             let Some(settled) = settled else { return };
@@ -177,6 +180,7 @@ impl Poller {
                 }
                 Err(miss) => {
                     why = miss.why;
+                    *self.failed() = (self.clock.now(), why);
                     let rest = miss.retry_after.unwrap_or(pause);
                     let rest = rest.min(self.clock.now().until(self.end()));
                     tokio::select! {
@@ -187,6 +191,16 @@ impl Poller {
                 }
             }
         }
+    }
+
+    /// Why nobody came to a slot: what failed while it was open, or too few workers.
+    fn why_missed(&self, slot: Slot) -> Why {
+        let (at, why) = *self.failed();
+        if at >= slot.due { why } else { Why::NobodyFree }
+    }
+
+    fn failed(&self) -> MutexGuard<'_, (Timestamp, Why)> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the last slot closes.

@@ -66,11 +66,10 @@ impl Queue {
 
     /// Takes a slot, if one is due.
     pub fn take(&mut self, now: Timestamp) -> Next {
-        loop {
-            if let Some(missed) = self.admit(now) {
-                return Next::Missed(missed);
-            }
-            let Some((_, number)) = self.waiting.pop_first() else { break };
+        if let Some(missed) = self.admit(now) {
+            return Next::Missed(missed);
+        }
+        if let Some((_, number)) = self.waiting.pop_first() {
             let slot = self.schedule.slot(number);
             return if slot.closes <= now { Next::Missed(slot) } else { Next::Fill(slot) };
         }

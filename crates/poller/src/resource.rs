@@ -11,6 +11,26 @@ const PLACEHOLDER: &str = "{agent}";
 /// RFC 3986 §2.3: what may stand in a path segment as it is.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The template with an agent's name for `{agent}`.
+pub fn with_agent(template: &str, name: &str) -> String {
+    template.replace(PLACEHOLDER, &encoded(name))
+}
+
+/// A name as it stands in an address.
+pub(crate) fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, RESERVED).to_string()
+}
+
+/// The address of a path below a base.
+///
+/// # Errors
+/// When it cannot be written as a URI.
+pub fn address(base: &Url, path: &str) -> Result<Uri, BadTarget> {
+    let base = base.as_str().trim_end_matches('/');
+    let whole = format!("{base}/{}", path.trim_start_matches('/'));
+    whole.parse().map_err(|_| BadTarget::NoAddress(whole))
+}
+
 /// One address for each agent. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Resource {
@@ -24,8 +44,8 @@ pub enum BadTarget {
     #[error("there are no agents to poll")]
     NoAgents,
     /// The template does not say where the agent goes.
-    #[error("{0:?} has no {{agent}} in it")]
-    NoPlaceholder(String),
+    #[error("{0:?} has no {1} in it")]
+    NoPlaceholder(String, &'static str),
     /// The address cannot be written as a URI.
     #[error("{0:?} is no address")]
     NoAddress(String),
@@ -42,15 +62,9 @@ impl Resource {
         agents: impl IntoIterator<Item = A>,
     ) -> Result<Self, BadTarget> {
         if !template.contains(PLACEHOLDER) {
-            return Err(BadTarget::NoPlaceholder(template.to_owned()));
+            return Err(BadTarget::NoPlaceholder(template.to_owned(), PLACEHOLDER));
         }
-        let base = base.as_str().trim_end_matches('/');
-        let target = |agent: A| {
-            let agent = utf8_percent_encode(agent.as_ref(), RESERVED).to_string();
-            let path = template.trim_start_matches('/').replace(PLACEHOLDER, &agent);
-            let address = format!("{base}/{path}");
-            address.parse::<Uri>().map_err(|_| BadTarget::NoAddress(address))
-        };
+        let target = |agent: A| address(base, &with_agent(template, agent.as_ref()));
         let targets: Arc<[Uri]> = agents.into_iter().map(target).collect::<Result<_, _>>()?;
         if targets.is_empty() { Err(BadTarget::NoAgents) } else { Ok(Self { targets }) }
     }
@@ -92,7 +106,7 @@ mod tests {
         let none = Resource::new(&base, "/{agent}", Vec::<String>::new()).unwrap_err();
         assert_eq!(none, BadTarget::NoAgents);
         let fixed = Resource::new(&base, "/agent", ["7"]).unwrap_err();
-        assert_eq!(fixed, BadTarget::NoPlaceholder("/agent".into()));
+        assert_eq!(fixed, BadTarget::NoPlaceholder("/agent".into(), "{agent}"));
         assert!(Resource::new(&base, "/a b/{agent}", ["7"]).is_err());
     }
 }

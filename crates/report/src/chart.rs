@@ -32,8 +32,9 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Named in the legend.
+    /// Named in the legend. Values begin at 0; what is no number is nothing.
     pub fn new(name: impl Into<String>, colour: Colour, shape: Shape, values: Vec<f64>) -> Self {
+        let values = values.into_iter().map(drawn).collect();
         Self { name: name.into(), colour, shape, values }
     }
 }
@@ -48,6 +49,10 @@ pub struct Mark {
 impl Mark {
     /// At a time in milliseconds, or at a value.
     pub fn new(at: f64, label: impl Into<String>) -> Self {
-        Self { at, label: label.into() }
+        Self { at: drawn(at), label: label.into() }
     }
+}
+
+fn drawn(value: f64) -> f64 {
+    if value.is_finite() { value.max(0.0) } else { 0.0 }
 }

@@ -6,7 +6,7 @@
 //! script. Light or dark is the reader's choice, and a print has no dark.
 //!
 //! - Nothing is loaded from anywhere, and there is no script.
-//! - Whatever comes from outside is [escaped](escape) in exactly one place: where it is written.
+//! - Whatever comes from outside is escaped in exactly one place: where it is written.
 //! - The same data give the same bytes.
 
 mod axis;

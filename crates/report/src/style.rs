@@ -34,7 +34,7 @@ figcaption{display:flex;flex-wrap:wrap;gap:4px 20px;justify-content:space-betwee
 .key{display:inline-block;width:10px;height:10px;margin-right:6px;border-radius:2px}
 svg{display:block;width:100%;height:auto;font:11.5px system-ui,sans-serif}
 .grid{stroke:var(--grid);fill:none}.axis{stroke:var(--soft);fill:none;stroke-opacity:.6}
-.tick{fill:var(--soft);font-variant-numeric:tabular-nums}.note{fill:var(--ink);font-weight:600}
+.tick{fill:var(--soft);font-variant-numeric:tabular-nums}.note{fill:var(--ink);font-weight:600;paint-order:stroke;stroke:var(--sheet);stroke-width:4px;stroke-linejoin:round}
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round}.wash{fill-opacity:.16}
 .limit{stroke:var(--ink);stroke-dasharray:2 4;fill:none;stroke-opacity:.7}
 .event{stroke:var(--ink);stroke-dasharray:5 3;fill:none;stroke-opacity:.55}

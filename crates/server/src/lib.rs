@@ -24,6 +24,7 @@ mod resource_server;
 mod rest;
 mod revocation;
 mod rounds;
+mod scrape;
 mod settings;
 mod token_endpoint;
 mod token_request;
@@ -42,6 +43,7 @@ use tokio::task::JoinHandle;
 pub use admin::{Admin, CredentialView};
 pub use gateway::{Configured, Gateway};
 pub use listen::bind;
+pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vendor};
 
 use answer::Answer;

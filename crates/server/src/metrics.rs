@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bellwether_broker::lifecycle::{Held, State, Timestamp};
 use bellwether_broker::{Broker, Handle};
-use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::answer::{Answer, text};
+use crate::answer::Answer;
+use crate::scrape::exposition;
 
 /// One scrape's view of every credential.
 #[derive(Debug)]
@@ -34,13 +34,7 @@ pub(crate) fn answer(broker: &Broker, handles: &[Handle], version: &'static str)
         now: broker.clock().now(),
         version,
     }));
-    let mut body = String::new();
-    match encode(&mut body, &registry) {
-        Ok(()) => {
-            text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body)
-        }
-        Err(fmt::Error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", ""),
-    }
+    exposition(|body| encode(body, &registry))
 }
 
 impl Collector for Snapshot {

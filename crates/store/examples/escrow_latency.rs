@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let sealed = Sealed::from_bytes(vec![round.to_le_bytes()[0]; SIZE]);
         let record = Row { generation: round, sealed };
         let before = clock.now();
-        escrow.reserve(key).await?;
+        escrow.reserve(key, Vec::new()).await?;
         reserved.push(before.until(clock.now()));
         let bare_first = round % 2 == 0;
         if bare_first {
@@ -71,7 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for round in 0..ROUNDS / CROWD as u64 {
         let generation = WARM_UP + ROUNDS + round;
         for key in &keys[..CROWD] {
-            escrow.reserve(key).await?;
+            escrow.reserve(key, Vec::new()).await?;
         }
         let before = clock.now();
         let appended = join_all(keys[..CROWD].iter().map(|key| {

@@ -31,12 +31,14 @@ pub use memory::MemoryEscrow;
 /// back: a record whose append was asked for is there or was refused.
 pub trait Escrow: Send + Sync + fmt::Debug {
     /// Makes room for one more record of `key`, the largest that a token response can become, so
-    /// that a full disk is met before anything is sent.
+    /// that a full disk is met before anything is sent. Records are thinned out for it when they
+    /// are many; those of the highest generation stay, and so do `needed`: whoever read them knows
+    /// which of them bring something, while here all are sealed.
     ///
     /// # Errors
     /// [`StoreError::Full`](crate::StoreError::Full) if there is no such room; any error means
     /// that nothing may be sent whose answer must not be lost.
-    fn reserve(&self, key: &Key) -> StoreFuture<'_, ()>;
+    fn reserve(&self, key: &Key, needed: Vec<Row>) -> StoreFuture<'_, ()>;
 
     /// Appends `record`; once it returns, the record survives process and machine.
     ///
@@ -44,8 +46,7 @@ pub trait Escrow: Send + Sync + fmt::Debug {
     /// The record may be there or not; appending it again does no harm.
     fn append(&self, key: &Key, record: Row) -> StoreFuture<'_, ()>;
 
-    /// The intact records of `key`, in the order in which they were appended. Old ones go as new
-    /// ones come; those of the highest generation stay.
+    /// The intact records of `key`, in the order in which they were appended.
     fn records(&self, key: &Key) -> StoreFuture<'_, Vec<Row>>;
 
     /// Forgets what is kept for `key`.
@@ -54,17 +55,18 @@ pub trait Escrow: Send + Sync + fmt::Debug {
 
 /// A key's records are thinned out when there are more.
 const MANY: usize = 16;
-/// How many of the last records are left then, besides those of the highest generation.
+/// How many of the last records are left then, besides those of the highest generation and those
+/// that are needed.
 const LEFT: usize = 4;
 
 /// Drops records that later ones have made useless.
-fn thin_out(records: &mut Vec<Row>) {
+fn thin_out(records: &mut Vec<Row>, needed: &[Row]) {
     let highest = records.iter().map(|record| record.generation).max();
     let old = records.len().saturating_sub(LEFT);
     let mut position = 0;
     records.retain(|record| {
         position += 1;
-        position > old || Some(record.generation) == highest
+        position > old || Some(record.generation) == highest || needed.contains(record)
     });
 }
 
@@ -74,22 +76,25 @@ mod tests {
     use crate::seal::Sealed;
 
     #[test]
-    fn the_last_records_and_the_highest_generation_are_left() {
-        // generations as they were appended, those left
-        let cases: [(&[u64], &[u64]); 5] = [
-            (&[], &[]),
-            (&[1, 2, 3], &[1, 2, 3]),
-            (&[1, 2, 3, 4, 5, 6], &[3, 4, 5, 6]),
-            (&[9, 1, 9, 2, 3, 4, 5], &[9, 9, 2, 3, 4, 5]),
-            (&[7, 7, 7, 7, 7, 7], &[7, 7, 7, 7, 7, 7]),
+    fn the_last_records_the_highest_generation_and_what_is_needed_are_left() {
+        // generations as they were appended, those that are needed, those left
+        let cases: [(&[u64], &[u64], &[u64]); 7] = [
+            (&[], &[], &[]),
+            (&[1, 2, 3], &[], &[1, 2, 3]),
+            (&[1, 2, 3, 4, 5, 6], &[], &[3, 4, 5, 6]),
+            (&[9, 1, 9, 2, 3, 4, 5], &[], &[9, 9, 2, 3, 4, 5]),
+            (&[7, 7, 7, 7, 7, 7], &[], &[7, 7, 7, 7, 7, 7]),
+            (&[1, 2, 3, 3, 3, 3, 3], &[2], &[2, 3, 3, 3, 3, 3]),
+            (&[1, 2, 3, 4, 5], &[8], &[2, 3, 4, 5]),
         ];
-        for (appended, left) in cases {
+        for (appended, needed, left) in cases {
             let record = |generation: &u64| Row {
                 generation: *generation,
                 sealed: Sealed::from_bytes(b"x".as_slice()),
             };
             let mut records: Vec<Row> = appended.iter().map(record).collect();
-            thin_out(&mut records);
+            let needed: Vec<Row> = needed.iter().map(record).collect();
+            thin_out(&mut records, &needed);
             let generations: Vec<u64> = records.iter().map(|record| record.generation).collect();
             assert_eq!(generations, left, "of {appended:?}");
         }

@@ -14,7 +14,7 @@ fn record(generation: u64, sealed: impl AsRef<[u8]>) -> Row {
 }
 
 async fn keep(escrow: &dyn Escrow, key: &Key, record: Row) {
-    escrow.reserve(key).await.unwrap();
+    escrow.reserve(key, Vec::new()).await.unwrap();
     escrow.append(key, record).await.unwrap();
 }
 
@@ -48,8 +48,8 @@ async fn tell<E: Escrow>(make: impl Fn(&Path) -> E) {
 
 async fn a_reservation_is_no_record(escrow: &dyn Escrow) {
     assert_eq!(escrow.records(&key("a")).await, Ok(vec![]));
-    escrow.reserve(&key("a")).await.unwrap();
-    escrow.reserve(&key("a")).await.unwrap();
+    escrow.reserve(&key("a"), Vec::new()).await.unwrap();
+    escrow.reserve(&key("a"), Vec::new()).await.unwrap();
     assert_eq!(escrow.records(&key("a")).await, Ok(vec![]));
 }
 
@@ -105,7 +105,7 @@ async fn a_removed_key_may_begin_anew(escrow: &dyn Escrow) {
     escrow.remove(&key("a")).await.unwrap();
     keep(escrow, &key("a"), record(5, b"five")).await;
     keep(escrow, &key("b"), record(6, b"six")).await;
-    escrow.reserve(&key("a")).await.unwrap();
+    escrow.reserve(&key("a"), Vec::new()).await.unwrap();
     escrow.remove(&key("a")).await.unwrap();
     assert_eq!(escrow.records(&key("a")).await, Ok(vec![]));
     assert_eq!(generations(escrow, &key("b")).await, [6]);
@@ -126,7 +126,7 @@ async fn of_many_at_once_none_is_lost(escrow: &dyn Escrow) {
     let keys: Vec<Key> = (0..20).map(|number| key(&format!("credential-{number}"))).collect();
     let appends = keys.iter().flat_map(|key| {
         (0..10).map(move |number| async move {
-            escrow.reserve(key).await.unwrap();
+            escrow.reserve(key, Vec::new()).await.unwrap();
             escrow.append(key, record(1, [number])).await.unwrap();
         })
     });

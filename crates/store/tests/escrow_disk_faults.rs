@@ -35,7 +35,7 @@ async fn child() {
     let Some(escrow) = (0..ATTEMPTS).find_map(|_| open()) else { return };
     let (mut failures, mut next) = (0, 1);
     while next <= KEPT && failures < ATTEMPTS {
-        let kept = match escrow.reserve(&key()).await {
+        let kept = match escrow.reserve(&key(), Vec::new()).await {
             Ok(()) => escrow.append(&key(), record(next)).await,
             Err(error) => Err(error),
         };
@@ -152,7 +152,7 @@ async fn a_kill_at_any_call_costs_nothing_that_was_acknowledged() {
             let records = escrow.records(&key()).await.unwrap();
             let last = records.iter().map(|record| record.generation).max().unwrap_or(0);
             assert!(last == kept || last == kept + 1, "{call} {number}: {last} is left: {out}");
-            escrow.reserve(&key()).await.unwrap();
+            escrow.reserve(&key(), Vec::new()).await.unwrap();
             escrow.append(&key(), record(last + 1)).await.unwrap();
         }
         assert!(killed > 0, "nobody was killed at {call}");

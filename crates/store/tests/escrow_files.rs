@@ -27,7 +27,7 @@ fn record(generation: u64, sealed: impl AsRef<[u8]>) -> Row {
 }
 
 async fn keep(escrow: &FileEscrow, key: &Key, record: Row) {
-    escrow.reserve(key).await.unwrap();
+    escrow.reserve(key, Vec::new()).await.unwrap();
     escrow.append(key, record).await.unwrap();
 }
 
@@ -97,7 +97,7 @@ async fn garbage_hides_nothing_and_goes_when_it_is_too_much() {
     }
     let expected = [1, 2, 3].map(|generation| record(generation, b"sealed"));
     assert_eq!(escrow.records(&key("a")).await.unwrap(), expected);
-    escrow.reserve(&key("a")).await.unwrap();
+    escrow.reserve(&key("a"), Vec::new()).await.unwrap();
     assert!(fs::metadata(disk.file()).unwrap().len() < 1000);
     assert_eq!(disk.open().records(&key("a")).await.unwrap(), expected);
 }
@@ -114,7 +114,7 @@ proptest::proptest! {
         runtime.block_on(async {
             let disk = Disk::new();
             let escrow = disk.open();
-            escrow.reserve(&key("a")).await.unwrap();
+            escrow.reserve(&key("a"), Vec::new()).await.unwrap();
             fs::write(disk.file(), bytes.repeat(often)).unwrap();
             keep(&escrow, &key("a"), record(1, b"after")).await;
             let kept = disk.open().records(&key("a")).await.unwrap();
@@ -127,7 +127,7 @@ proptest::proptest! {
 async fn a_reservation_has_room_for_the_largest_response() {
     let disk = Disk::new();
     let escrow = disk.open();
-    escrow.reserve(&key("a")).await.unwrap();
+    escrow.reserve(&key("a"), Vec::new()).await.unwrap();
     let data = fs::metadata(disk.file()).unwrap();
     assert_eq!(data.len(), 0);
     if data.blocks() == 0 {
@@ -172,14 +172,14 @@ async fn a_file_that_was_removed_or_replaced_is_opened_again() {
     let disk = Disk::new();
     let (one, other) = (disk.open(), disk.open());
     keep(&one, &key("a"), record(1, b"one")).await;
-    one.reserve(&key("a")).await.unwrap();
+    one.reserve(&key("a"), Vec::new()).await.unwrap();
     other.remove(&key("a")).await.unwrap();
     one.append(&key("a"), record(2, b"two")).await.unwrap();
     assert_eq!(other.records(&key("a")).await.unwrap(), [record(2, b"two")]);
 
-    one.reserve(&key("a")).await.unwrap();
+    one.reserve(&key("a"), Vec::new()).await.unwrap();
     fs::rename(&disk.path, disk.path.with_extension("away")).unwrap();
-    let reserved = one.reserve(&key("a")).await;
+    let reserved = one.reserve(&key("a"), Vec::new()).await;
     let told = |error: &StoreError| error.to_string().contains("put it back or restart");
     assert!(reserved.as_ref().is_err_and(told), "{reserved:?}");
 }
@@ -211,7 +211,7 @@ async fn what_others_could_read_or_have_put_there_is_refused() {
         make();
         let escrow = disk.open();
         let results = [
-            escrow.reserve(&key("a")).await,
+            escrow.reserve(&key("a"), Vec::new()).await,
             escrow.append(&key("a"), record(2, b"two")).await,
             escrow.records(&key("a")).await.map(drop),
         ];
@@ -243,7 +243,9 @@ async fn a_later_release_s_records_are_left_to_it() {
     let check = ring::digest::digest(&ring::digest::SHA256, &later[..20]);
     later[20..24].copy_from_slice(&check.as_ref()[..4]);
     OpenOptions::new().append(true).open(disk.file()).unwrap().write_all(&later).unwrap();
-    for refused in [escrow.records(&key("a")).await.map(drop), escrow.reserve(&key("a")).await] {
+    for refused in
+        [escrow.records(&key("a")).await.map(drop), escrow.reserve(&key("a"), Vec::new()).await]
+    {
         assert!(refusal(refused).contains("later release"));
     }
 }
@@ -343,7 +345,7 @@ async fn append_without_descriptors(path: &Path) {
     let escrow = FileEscrow::open(path).unwrap();
     let keys: Vec<Key> = (0..5).map(|number| key(&format!("credential-{number}"))).collect();
     for key in &keys {
-        escrow.reserve(key).await.unwrap();
+        escrow.reserve(key, Vec::new()).await.unwrap();
     }
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(0), maximum }).unwrap();
@@ -351,7 +353,7 @@ async fn append_without_descriptors(path: &Path) {
     for key in &keys {
         escrow.append(key, record(1, b"one")).await.unwrap();
     }
-    let reserved = escrow.reserve(&key("another")).await.unwrap_err().to_string();
+    let reserved = escrow.reserve(&key("another"), Vec::new()).await.unwrap_err().to_string();
     assert!(reserved.contains("raise the limit on open files"), "{reserved}");
 }
 
@@ -399,20 +401,20 @@ async fn a_full_disk_is_met_before_anything_is_sent() {
     };
     let path = small.0.path().join("escrow");
     let escrow = FileEscrow::open(&path).unwrap();
-    escrow.reserve(&key("a")).await.unwrap();
-    escrow.reserve(&key("b")).await.unwrap();
+    escrow.reserve(&key("a"), Vec::new()).await.unwrap();
+    escrow.reserve(&key("b"), Vec::new()).await.unwrap();
     let full = |result: Result<(), StoreError>| match result {
         Err(StoreError::Full { why }) => assert!(why.contains("free some space"), "{why}"),
         other => panic!("not full: {other:?}"),
     };
-    full(escrow.reserve(&key("c")).await);
+    full(escrow.reserve(&key("c"), Vec::new()).await);
     // Whatever others write, what was reserved has room.
     let filler = fs::write(small.0.path().join("filler"), vec![0; 1 << 20]);
     assert!(filler.is_err(), "there is room left");
     for name in ["a", "b"] {
         escrow.append(&key(name), record(1, vec![7; 100 << 10])).await.unwrap();
     }
-    full(escrow.reserve(&key("a")).await);
+    full(escrow.reserve(&key("a"), Vec::new()).await);
     // Nothing was reserved for this one: it is refused, and harms nothing.
     full(escrow.append(&key("a"), record(2, vec![7; 60 << 10])).await);
     for name in ["a", "b"] {
@@ -435,17 +437,17 @@ async fn thinning_out_on_a_full_disk_takes_nothing_away() {
     };
     let path = small.0.path().join("escrow");
     let escrow = FileEscrow::open(&path).unwrap();
-    escrow.reserve(&key("a")).await.unwrap();
+    escrow.reserve(&key("a"), Vec::new()).await.unwrap();
     for generation in 1..=20 {
         escrow.append(&key("a"), record(generation, [7; 512])).await.unwrap();
     }
     assert!(fs::write(small.0.path().join("filler"), vec![0; 1 << 20]).is_err());
-    let reserved = escrow.reserve(&key("a")).await;
+    let reserved = escrow.reserve(&key("a"), Vec::new()).await;
     assert!(matches!(reserved, Err(StoreError::Full { .. })), "{reserved:?}");
     assert_eq!(escrow.records(&key("a")).await.unwrap().len(), 20);
     assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "a draft was left");
 
     fs::remove_file(small.0.path().join("filler")).unwrap();
-    escrow.reserve(&key("a")).await.unwrap();
+    escrow.reserve(&key("a"), Vec::new()).await.unwrap();
     assert_eq!(escrow.records(&key("a")).await.unwrap().len(), 4);
 }

@@ -1,5 +1,6 @@
 //! `bellwether doctor`: reads logs and says what goes wrong with the tokens.
 
+mod live;
 mod page;
 mod progress;
 mod text;
@@ -33,6 +34,9 @@ pub(super) struct Doctor {
     /// Also write a page with pictures, which needs nothing else
     #[arg(long, value_name = "PATH")]
     html: Option<PathBuf>,
+    /// Follow a growing log, or a broker by its admin address (http://…), until Ctrl-C
+    #[arg(long)]
+    live: bool,
 }
 
 impl Doctor {
@@ -40,7 +44,7 @@ impl Doctor {
         if self.files.iter().filter(|file| is_standard_input(file)).count() > 1 {
             return Err(Failure::Usage("standard input (`-`) can be read only once".to_owned()));
         }
-        let diagnosis = self.examine()?;
+        let diagnosis = if self.live { self.follow()? } else { self.examine()? };
         if let Some(path) = &self.html {
             self.write_page(path, &diagnosis)?;
         }
@@ -82,6 +86,13 @@ impl Doctor {
         Ok(examination.diagnosis())
     }
 
+    fn follow(&self) -> Result<Diagnosis, Failure> {
+        let [path] = self.files.as_slice() else {
+            return Err(Failure::Usage("--live follows one FILE or address".to_owned()));
+        };
+        live::follow(path, self.json)
+    }
+
     fn write_page(&self, path: &Path, diagnosis: &Diagnosis) -> Result<(), Failure> {
         let files: Vec<String> = self.files.iter().map(|path| name(path)).collect();
         std::fs::write(path, page::page(diagnosis, &files)).map_err(|error| {
@@ -90,9 +101,13 @@ impl Doctor {
     }
 
     fn cannot_be_read(&self, trouble: &Trouble) -> Failure {
-        let name = self.files.get(trouble.file).map(|path| name(path)).unwrap_or_default();
-        Failure::Usage(format!("{name} cannot be read: {}", trouble.why))
+        let path = self.files.get(trouble.file).map_or(Path::new(""), PathBuf::as_path);
+        unreadable(path, &trouble.why)
     }
+}
+
+fn unreadable(path: &Path, why: &Unreadable) -> Failure {
+    Failure::Usage(format!("{} cannot be read: {why}", name(path)))
 }
 
 fn is_standard_input(path: &Path) -> bool {

@@ -9,6 +9,7 @@ mod grants;
 mod lab;
 mod login;
 mod logout;
+mod poll;
 mod serve;
 mod stage;
 mod status;
@@ -38,6 +39,7 @@ enum Command {
     Logout(logout::Logout),
     Check(check::Check),
     Status(status::Status),
+    Poll(Box<poll::Poll>),
     Lab(lab::Lab),
     Doctor(doctor::Doctor),
 }
@@ -52,6 +54,7 @@ impl Command {
             Self::Logout(logout) => logout.run(environment),
             Self::Check(check) => check.run(environment),
             Self::Status(status) => status.run(environment),
+            Self::Poll(poll) => poll.run(environment),
             Self::Lab(lab) => lab.run(environment),
             Self::Doctor(doctor) => doctor.run(),
         }

@@ -18,6 +18,7 @@ mod findings;
 mod gateway;
 pub mod location;
 pub mod name;
+pub mod poll;
 pub mod scenario;
 mod secret_source;
 mod section;
@@ -35,6 +36,7 @@ pub use caller::Caller;
 pub use credential::{Credential, Grant, Method};
 pub use error::{ConfigurationError, Position, Problem};
 pub use gateway::{Gateway, HandOut};
+pub use poll::{AgentList, OutputPlace, Poll};
 pub use secret_source::{SecretError, SecretSource, SourcedSecret};
 pub use section::Environment;
 pub use store::{Store, StoreUrl};
@@ -59,6 +61,8 @@ pub struct Configuration {
     pub credentials: Vec<Credential>,
     /// Who may have which tokens.
     pub callers: Vec<Caller>,
+    /// What `bellwether poll` polls.
+    pub polls: Vec<Poll>,
 }
 
 /// Has a name that is unique among its kind.
@@ -98,6 +102,11 @@ impl Configuration {
         find(&self.credentials, name)
     }
 
+    /// The poll of this name.
+    pub fn poll(&self, name: &str) -> Option<&Poll> {
+        find(&self.polls, name)
+    }
+
     /// The caller of this name.
     pub fn caller(&self, name: &str) -> Option<&Caller> {
         find(&self.callers, name)
@@ -123,6 +132,7 @@ fn read(context: &mut Context<'_>, text: &str, path: &Path) -> Option<Configurat
     let servers = sections(context, required(&mut root, "authorization_server"));
     let credentials = sections(context, required(&mut root, "credential"));
     let callers = sections(context, root.optional("caller"));
+    let polls = sections(context, root.optional("poll"));
     root.finish(context);
 
     let (gateway, gateway_listen) =
@@ -136,6 +146,7 @@ fn read(context: &mut Context<'_>, text: &str, path: &Path) -> Option<Configurat
         credentials: declare(context, &credentials),
     };
     declare(context, &callers);
+    declare(context, &polls);
     let servers: Vec<_> = servers
         .into_iter()
         .filter_map(|section| authorization_server::read(context, section))
@@ -154,6 +165,9 @@ fn read(context: &mut Context<'_>, text: &str, path: &Path) -> Option<Configurat
         .filter_map(|section| caller::read(context, section, &declared))
         .collect();
 
+    let polls =
+        polls.into_iter().filter_map(|section| poll::read(context, section, &declared)).collect();
+
     if gateway.listen == admin.listen && gateway.listen.port() != 0 {
         let place = admin_places.listen.clone().or(gateway_listen).unwrap_or(0..0);
         let message = format!("{} is the gateway's too; choose another port", admin.listen);
@@ -170,6 +184,7 @@ fn read(context: &mut Context<'_>, text: &str, path: &Path) -> Option<Configurat
         authorization_servers: servers,
         credentials,
         callers: callers.into_iter().map(|(caller, _)| caller).collect(),
+        polls,
     })
 }
 

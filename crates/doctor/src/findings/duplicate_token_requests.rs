@@ -43,14 +43,11 @@ impl Detector for DuplicateTokenRequests {
     }
 
     fn tell(&self, overall: &Overall<'_>, found: &mut Vec<Found>) {
-        let (groups, within, least_largest, least_share) = if overall.is_troubled() {
-            (&self.near, NEAR, 2, 30)
-        } else {
-            (&self.close, CLOSE, 3, 50)
-        };
+        let (groups, within, least_share) =
+            if overall.is_troubled() { (&self.near, NEAR, 30) } else { (&self.close, CLOSE, 50) };
         let share = percent(groups.in_shared, self.renewals);
         let enough = groups.shared >= 3 || groups.largest >= 5;
-        if !enough || groups.largest < least_largest || share < least_share {
+        if !enough || share < least_share {
             return;
         }
         let needless = groups.in_shared - groups.shared;
@@ -101,9 +98,8 @@ impl Groups {
         }
         self.in_shared += 1;
         self.largest = self.largest.max(members);
-        let after = self.begun.map_or(0, |begun| sent.since(begun));
-        self.examples.note(seen, || {
-            format!("number {members} to renew, {after} ms after the first of them")
-        });
+        let after = self.begun.map_or(0, |begun| sent.since(begun).abs());
+        self.examples
+            .note(seen, || format!("number {members} to renew, {after} ms from the first of them"));
     }
 }

@@ -10,8 +10,10 @@ pub(super) struct LoginThrottled {
     told: Examples,
     /// 429 is no disguise.
     disguised: u64,
-    /// Refused without a reason, from callers that were accepted before or since.
+    /// Refused without a reason.
     silent: Examples,
+    /// Of them, from callers that had been accepted before.
+    from_accepted: u64,
     succeeded: u64,
 }
 
@@ -28,10 +30,12 @@ impl Detector for LoginThrottled {
         } else if matches!(seen.status, Some(400 | 403))
             && seen.complaint == Complaint::None
             && !seen.null_credentials
-            && now.token.is_some()
         {
+            let accepted = now.token.is_some();
+            self.from_accepted += u64::from(accepted);
             self.silent.note(seen, || {
-                "refused without a reason, though this caller was accepted before".to_owned()
+                let before = if accepted { ", though this caller was accepted before" } else { "" };
+                format!("refused without a reason{before}")
             });
         }
     }
@@ -61,10 +65,12 @@ impl Detector for LoginThrottled {
             found.push(Found {
                 id: Id::LoginThrottled,
                 severity: Severity::Medium,
-                confidence: 0.45,
+                confidence: if self.from_accepted >= 3 { 0.7 } else { 0.45 },
                 summary: format!(
-                    "{silent} of {all} token requests were refused without a reason, from callers \
-                     whose credentials are good: perhaps the token endpoint's limit"
+                    "{silent} of {all} token requests were refused without a reason while others \
+                     succeeded ({} of them from callers that had been accepted before): the token \
+                     endpoint's limit, most likely",
+                    self.from_accepted,
                 ),
                 count: silent,
                 examples: self.silent.kept(),

@@ -1,6 +1,7 @@
 //! `stale-token-401`: somebody else has renewed the token, and this caller still used the old one.
 //!
-//! Told by how it ends: the caller goes on without a token request of its own.
+//! Told by how it ends: the caller goes on without a token request of its own; or by how it began:
+//! the caller never had a token of its own.
 
 use super::{Detector, Examples, Found, Id, Overall, Severity, span};
 use crate::callers::Situation;
@@ -31,7 +32,15 @@ impl Detector for StaleToken {
             return;
         };
         if seen.is_token_request() {
-            *waiting = None;
+            let Some(refused) = waiting.take() else { return };
+            if now.token.is_none() && seen.identity == Identity::Thread {
+                let since = span(refused.done_at.since(self.renewed[now.caller]));
+                self.examples.note(&refused, || {
+                    format!(
+                        "somebody else had renewed {since} before, and it had no token of its own"
+                    )
+                });
+            }
         } else if seen.succeeded() {
             let Some(refused) = waiting.take() else { return };
             if seen.token.is_some() && now.token.is_some_and(|token| token.newer > 0) {

@@ -99,13 +99,46 @@ pub enum Answer {
     },
 }
 
-/// The best answer that the escrow has for this grant.
+/// An answer that the escrow has for this grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Escrowed {
     /// The generation that it begins, if it is a token.
     pub generation: u64,
     /// The token request that it answers.
     pub attempt: u64,
+    /// Whether that carried the refresh token that would be sent next. Numbers alone do not tell: a
+    /// store that was set back, or a person who authorised again, counts from an older row.
+    pub is_ours: bool,
     /// What it comes to.
     pub answer: Answer,
+}
+
+impl Escrowed {
+    /// Whether a refresh token or an access token came with it.
+    pub fn brings_something(&self) -> bool {
+        match self.answer {
+            Answer::Granted { .. } => true,
+            Answer::Failed { rotated, .. } => rotated,
+        }
+    }
+
+    /// Whether it is the answer to the request that the row knows no answer of.
+    pub(super) fn settles(&self, recorded: &Recorded) -> bool {
+        recorded.intent.is_some() && self.is_ours && self.attempt == recorded.attempt
+    }
+}
+
+impl Recorded {
+    /// Which of the escrow's answers counts beside this row, if one does: the newest that brings
+    /// what the row lacks; else the one that settles its intent. A failure that brings nothing
+    /// never hides a token, however many came after it.
+    pub fn best_of(&self, answers: impl IntoIterator<Item = Escrowed>) -> Option<usize> {
+        let rank = |kept: &Escrowed| match kept.brings_something() {
+            true => (kept.generation > self.generation).then_some((kept.generation, kept.attempt)),
+            false => kept.settles(self).then_some((0, kept.attempt)),
+        };
+        let ranked = answers.into_iter().enumerate();
+        let ranked = ranked.filter_map(|(index, kept)| Some((rank(&kept)?, index)));
+        ranked.max().map(|(_, index)| index)
+    }
 }

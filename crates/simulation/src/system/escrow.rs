@@ -1,5 +1,7 @@
 //! A machine's escrow: answers that outlive its processes and the store's faults.
 
+use bellwether_lifecycle::Timestamp;
+
 use super::machine::Stamp;
 use super::server::Response;
 
@@ -16,12 +18,22 @@ pub(super) struct Record {
     /// Whose grant it is, to tell if tokens are mixed up.
     pub(super) credential: usize,
     pub(super) response: Response,
+    /// When it was durable.
+    pub(super) kept_at: Timestamp,
+}
+
+impl Record {
+    fn brings_something(&self) -> bool {
+        matches!(self.response, Response::Granted { .. }) || self.response.refresh().is_some()
+    }
 }
 
 /// As `bellwether-store` thins out: when there are more …
 const MANY: usize = 16;
-/// … so many of the last are left, and those of the highest generation.
+/// … so many of the last are left, and those of the highest generation …
 const LEFT: usize = 4;
+/// … and so many of the newest that bring something, as `bellwether-broker` wants it.
+const NEEDED: usize = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Escrow {
@@ -42,10 +54,16 @@ impl Escrow {
         }
         let highest = records.iter().map(|record| record.generation).max();
         let old = records.len() - LEFT;
+        let rank = |record: &Record| (record.generation, record.attempt);
+        let mut needed: Vec<_> =
+            records.iter().filter(|record| record.brings_something()).map(rank).collect();
+        needed.sort_unstable_by(|one, other| other.cmp(one));
+        needed.truncate(NEEDED);
         let mut position = 0;
         records.retain(|record| {
             position += 1;
-            position > old || Some(record.generation) == highest
+            let is_needed = record.brings_something() && needed.contains(&rank(record));
+            position > old || Some(record.generation) == highest || is_needed
         });
     }
 
@@ -53,13 +71,10 @@ impl Escrow {
         &self.records[key]
     }
 
-    /// The best answer: of the highest generation one with a token before one without, then the
-    /// last.
+    /// The best answer: the newest that brings something, else the newest.
     pub(super) fn best(&self, key: usize) -> Option<&Record> {
-        let rank = |record: &&Record| {
-            let is_granted = matches!(record.response, Response::Granted { .. });
-            (record.generation, is_granted || record.response.refresh().is_some())
-        };
+        let rank =
+            |record: &&Record| (record.brings_something(), record.generation, record.attempt);
         self.records[key].iter().max_by_key(rank)
     }
 }

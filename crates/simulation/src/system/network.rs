@@ -12,6 +12,7 @@ use super::node::{Answered, FlightId};
 use super::server::Response;
 use super::world::{Happening, World};
 use crate::refresh_token::Redemption;
+use crate::rotation::Rotation;
 
 impl World {
     fn travel(&mut self) -> Duration {
@@ -72,14 +73,23 @@ impl World {
         };
         let (key, attempt, fence) = (flight.key, flight.renewal.attempt(), flight.fence);
         let (intended_at, has_room) = (flight.intended_at, flight.has_room);
+        let loaded_at = flight.loaded_at;
         let row = self.store.row(key).unwrap_or_default();
         let lease = self.store.lease(key);
         // A later holder may have taken over meanwhile: that is for the lease to prevent.
-        let best = self.escrows[machine].best(key);
-        let escrow_knows_better = best.is_some_and(|best| {
-            best.generation > row.generation
-                && best.presented == request.token
-                && best.response.refresh().is_some_and(|kept| Some(kept) != request.token)
+        let ends_earlier =
+            matches!(self.scenario.plans[request.credential].rotation, Rotation::LastPair { .. });
+        let mut records = self.escrows[machine].records(key).iter();
+        let escrow_knows_better = records.any(|kept| {
+            // What a process left in the kernel when it died may become durable after the escrow
+            // was read.
+            let was_there = kept.kept_at <= loaded_at;
+            // A request in between may have ended what the escrow has.
+            let is_last = !ends_earlier || kept.attempt + 1 >= attempt;
+            kept.generation > row.generation
+                && (was_there && is_last)
+                && kept.presented == request.token
+                && kept.response.refresh().is_some_and(|kept| Some(kept) != request.token)
         });
         let is_ours = lease.is_none() || lease.map(|lease| lease.fence) == fence;
         let is_intent_lost = intended_at.is_some_and(|at| self.store.fell_at(key) >= at);
@@ -145,8 +155,7 @@ impl World {
         match redemption {
             Some(Redemption::Reused) => self.note_reuse(number),
             Some(Redemption::NewPair { ends: Some(_) }) if self.is_late(number) => {
-                // It ends what a request after it brought.
-                self.grants[credential].excused = true;
+                self.grants[credential].overtaken();
             }
             Some(
                 Redemption::NewPair { .. }
@@ -159,7 +168,7 @@ impl World {
         let latest = &mut self.grants[credential].latest_request;
         *latest = number.max(*latest);
         if self.requests[number].spent {
-            self.grants[credential].spent(self.now, request.token);
+            self.grants[credential].spent(self.now, number, request.token);
         }
         let is_granted = matches!(response, Response::Granted { .. });
         let response = if is_granted && self.strikes(Fault::AnswerBroken) {

@@ -109,6 +109,8 @@ pub(super) struct Flight {
     pub(super) has_room: bool,
     /// When the row said what it is about to send.
     pub(super) intended_at: Option<Timestamp>,
+    /// When it last read row and escrow.
+    pub(super) loaded_at: Timestamp,
     /// When its last write was carried out.
     pub(super) saved_at: Option<Timestamp>,
     pub(super) request: Option<usize>,

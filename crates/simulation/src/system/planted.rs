@@ -16,6 +16,9 @@ impl World {
         match self.mistake {
             Some(Mistake::ReplayOutsideWindow) => match order.replay {
                 Replay::Within(window) => Order { replay: Replay::Within(window * 20), ..order },
+                Replay::LastPair(window) => {
+                    Order { replay: Replay::LastPair(window * 20), ..order }
+                }
                 Replay::Free | Replay::LastResort => order,
             },
             Some(Mistake::StrictTakenForWindowed) if order.replay == Replay::LastResort => {

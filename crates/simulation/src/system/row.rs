@@ -81,7 +81,9 @@ impl World {
     /// What the renewal is told of a row that was read.
     pub(super) fn loaded(&mut self, id: FlightId, row: Option<Row>) -> Report {
         let confirms = !self.makes(Mistake::LoserMarksTheRow);
+        let loaded_at = self.now;
         let Some(flight) = self.nodes[id.node].flight(id) else { return super::step::BROKEN };
+        flight.loaded_at = loaded_at;
         let row = match flight.loaded.filter(|_| flight.has_read && !confirms) {
             Some(before) => before,
             None => row.unwrap_or_default(),
@@ -92,8 +94,6 @@ impl World {
         let machine = self.nodes[id.node].machine;
         let other = (key + 1) % self.scenario.plans.len();
         let from = if self.makes(Mistake::EscrowOfAnotherGrant) { other } else { key };
-        let record = self.escrows[machine].best(from).copied().filter(|_| order.spends);
-        let record = record.filter(|_| !self.makes(Mistake::EscrowIgnoredAtRecovery));
         let now = self.reading(id.node);
         let about_ours = |mark: &Mark| mark.presented == ours;
         let secret = self.nodes[id.node].secret;
@@ -115,26 +115,38 @@ impl World {
             doubt_since: row.doubt.filter(about_ours).map(|mark| mark.at.resolve(now)),
             is_restored: row.epoch != self.store.epoch,
         };
-        let escrowed = record.map(|record| Escrowed {
-            generation: record.generation,
-            attempt: record.attempt,
-            answer: match answer_of(record.response, order.spends, record.sent_at.resolve(now)) {
-                // What was sent before this boot ends no later for that.
-                Answer::Granted { sent_at, lifetime } => Answer::Granted {
-                    sent_at,
-                    lifetime: lifetime
-                        .map(|life| sent_at.until(record.sent_at.later(life).resolve(now))),
-                },
-                failed => self.mistaken_kept_answer(failed),
-            },
-        });
         let recorded = self.mistaken_recorded(id, credential, recorded);
+        let is_read = order.spends && !self.makes(Mistake::EscrowIgnoredAtRecovery);
+        let kept = if is_read { self.escrows[machine].records(from) } else { &[] };
+        let known = |record: &Record| self.escrowed(now, order.spends, ours, record);
+        let best = recorded.best_of(kept.iter().map(known)).map(|index| kept[index]);
+        let escrowed = best.as_ref().map(known);
         if let Some(flight) = self.nodes[id.node].flight(id) {
-            flight.from_escrow = record;
+            flight.from_escrow = best;
             flight.met_by_others = row.failure.is_some_and(|met| met.secret != secret);
             flight.loaded = Some(row);
         }
         Report::Loaded { recorded, escrowed }
+    }
+
+    /// What the renewal is told of an answer that the escrow has.
+    fn escrowed(&self, now: Reading, spends: bool, ours: Option<u64>, record: &Record) -> Escrowed {
+        let sent_at = record.sent_at.resolve(now);
+        let answer = match answer_of(record.response, spends, sent_at) {
+            // What was sent before this boot ends no later for that.
+            Answer::Granted { sent_at, lifetime } => Answer::Granted {
+                sent_at,
+                lifetime: lifetime
+                    .map(|life| sent_at.until(record.sent_at.later(life).resolve(now))),
+            },
+            failed @ Answer::Failed { .. } => self.mistaken_kept_answer(failed),
+        };
+        Escrowed {
+            generation: record.generation,
+            attempt: record.attempt,
+            is_ours: record.presented == ours,
+            answer,
+        }
     }
 
     /// The record that an answer becomes.
@@ -142,14 +154,16 @@ impl World {
         let wall_error = self.wall_error(id.node);
         let reading = self.machines[self.nodes[id.node].machine].reading(self.now);
         let flight = self.nodes[id.node].flight(id)?;
+        let known = flight.row.map_or(0, |row| row.generation);
         Some(Record {
-            generation: flight.row.map_or(0, |row| row.generation) + 1,
+            generation: known.max(flight.order.generation) + 1,
             attempt: flight.renewal.attempt(),
             sent_at: Stamp::seen_from(flight.sent_at, reading),
             wall_error,
             presented: flight.presented,
             credential: flight.credential,
             response: flight.response?,
+            kept_at: bellwether_lifecycle::Timestamp::ZERO,
         })
     }
 

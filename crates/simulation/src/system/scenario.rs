@@ -58,9 +58,8 @@ impl Plan {
         match self.rotation {
             Rotation::None | Rotation::UntilAcknowledged => Replay::Free,
             Rotation::Strict => Replay::LastResort,
-            Rotation::NewPair { window }
-            | Rotation::SamePair { window }
-            | Rotation::LastPair { window } => Replay::Within(window),
+            Rotation::NewPair { window } | Rotation::SamePair { window } => Replay::Within(window),
+            Rotation::LastPair { window } => Replay::LastPair(window),
         }
     }
 

@@ -137,6 +137,37 @@ impl World {
             self.publish_early(id);
         }
         self.ask(id, asked, Job::Append(record));
+        self.prolong_later(id, asked);
+    }
+
+    fn prolong_later(&mut self, id: FlightId, asked: u32) {
+        let after = self.scenario.request_limit / 2;
+        let prolong = Happening::Prolong { flight: id, asked };
+        self.timeline.add(self.now + after, prolong);
+    }
+
+    /// Whoever waits for the disk with an answer in hand keeps its lease, as long as it has it.
+    pub(super) fn prolong(&mut self, id: FlightId, asked: u32) {
+        let asked_at = self.local(id.node);
+        let Some(flight) = self.nodes[id.node].flight(id) else { return };
+        if flight.asked != asked || !flight.renewal.holds_on(asked_at) {
+            return;
+        }
+        let (key, fence) = (flight.key, flight.fence);
+        self.prolong_later(id, asked);
+        let machine = self.nodes[id.node].machine;
+        if self.store_is_away(machine) || self.strikes(Fault::StoreFails) {
+            return;
+        }
+        let now = self.now;
+        let lease = self.store.lease(key).filter(|lease| now < lease.until);
+        let is_ours = lease.is_some_and(|lease| Some(lease.fence) == fence);
+        if is_ours
+            && let Job::Lent { fence, .. } = self.lend(id, key, asked_at)
+            && let Some(flight) = self.nodes[id.node].flight(id)
+        {
+            flight.fence = Some(fence);
+        }
     }
 
     /// Asks store or escrow.
@@ -339,13 +370,14 @@ impl World {
             }
             return BROKEN;
         }
-        self.escrows[machine].append(key, record);
+        self.escrows[machine].append(key, Record { kept_at: self.now, ..record });
         if let Some(request) = request {
             let carries = record.response.refresh().is_some();
             self.tell(Fact::Kept { credential, request, carries });
         }
         if record.response.refresh().is_some() {
-            self.grants[credential].heard(record.presented);
+            let rotation = self.scenario.plans[credential].rotation;
+            self.grants[credential].heard(request, record.presented, rotation);
         }
         if let Some(flight) = self.nodes[id.node].flight(id) {
             flight.is_kept = true;
@@ -433,7 +465,7 @@ impl World {
         let Some(flight) = self.nodes[id.node].flight(id) else { return };
         let (credential, attempt) = (flight.credential, flight.renewal.attempt());
         let (has_read, request, theirs) = (flight.has_read, flight.request, flight.met_by_others);
-        let response = flight.response;
+        let (response, is_unsettled) = (flight.response, flight.renewal.is_unsettled());
         let place = self.place(id.node, credential);
         let keeper = &mut self.nodes[id.node].keepers[credential];
         keeper.attempt = keeper.attempt.max(attempt);
@@ -462,6 +494,9 @@ impl World {
                     }
                 }
                 self.handle(id.node, credential, Event::Granted { member: 0, held }, token);
+                if is_unsettled {
+                    self.handle(id.node, credential, Event::Renew, None);
+                }
             }
             Outcome::Elsewhere { retry_after } => {
                 self.handle(id.node, credential, Event::Elsewhere { member: 0, retry_after }, None);

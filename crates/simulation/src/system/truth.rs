@@ -8,6 +8,7 @@ use bellwether_lifecycle::{Replay, State, Timestamp};
 use super::fact::{Fact, Look};
 use super::store::Row;
 use super::world::{Happening, World};
+use crate::rotation::Rotation;
 
 /// One grant's truth.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Grant {
     first_sent: Option<(Timestamp, Option<u64>)>,
     /// The latest request that was processed.
     pub(super) latest_request: usize,
+    /// The latest that made a pair.
+    latest_pair: usize,
     /// A person took it back.
     pub(super) revoked: bool,
     /// The store fell back, and nothing told of it.
@@ -32,6 +35,11 @@ pub(super) struct Grant {
     pub(super) is_not_kept: bool,
     /// A doubt outlasted what the server allows.
     pub(super) excused: bool,
+    /// The refresh token at hand came, or may have been spent, at a time that a reboot or a store
+    /// that was set back has hidden: its doubt counts from before the window began.
+    is_ageless: bool,
+    /// A request came after a later one and ended what that had brought.
+    is_overtaken: bool,
 }
 
 impl Grant {
@@ -41,7 +49,8 @@ impl Grant {
         }
     }
 
-    pub(super) fn spent(&mut self, now: Timestamp, token: Option<u64>) {
+    pub(super) fn spent(&mut self, now: Timestamp, request: usize, token: Option<u64>) {
+        self.latest_pair = self.latest_pair.max(request);
         if self.unheard.is_none_or(|(_, unheard)| unheard != token) {
             self.unheard = Some((now, token));
         }
@@ -49,15 +58,39 @@ impl Grant {
 
     /// Nobody knows any more how long ago it was: a window may be over.
     pub(super) fn age_is_lost(&mut self) {
-        self.excused |= self.unheard.is_some();
+        self.is_ageless = true;
     }
 
-    /// An answer to a request with this token is durable.
-    pub(super) fn heard(&mut self, token: Option<u64>) {
+    /// An answer to a request with this token is durable. Where the last pair wins, one that a later
+    /// request has ended is worth nothing.
+    pub(super) fn heard(&mut self, request: Option<usize>, token: Option<u64>, wins: Rotation) {
         self.is_not_kept = false;
+        let is_ended = matches!(wins, Rotation::LastPair { .. })
+            && request.is_some_and(|request| request < self.latest_pair);
+        if is_ended {
+            return;
+        }
+        self.is_ageless = false;
         if self.unheard.is_some_and(|(_, unheard)| unheard == token) {
             self.unheard = None;
         }
+    }
+
+    /// A request that was given up long ago ended what one after it had brought: no process knows.
+    pub(super) fn overtaken(&mut self) {
+        (self.excused, self.is_overtaken) = (true, true);
+    }
+
+    /// Whether a refresh token that the server would take again was rightly given up for what it
+    /// brought: to whoever sent it, the safe part of the window is over.
+    fn is_given_up_in_time(&self, now: Timestamp, token: u64, replay: Replay) -> bool {
+        let is_over = match replay {
+            Replay::LastPair(window) => self
+                .first_sent
+                .is_some_and(|(at, sent)| sent == Some(token) && now >= at + window.mul_f64(0.75)),
+            Replay::Free | Replay::Within(_) | Replay::LastResort => false,
+        };
+        is_over || self.is_overtaken
     }
 }
 
@@ -94,14 +127,27 @@ impl World {
         !plan.spends || self.durable(credential).iter().any(|&t| server.takes(self.now, plan, t))
     }
 
+    /// Whether the server takes what the row has now, or what an escrow has beyond it: older records
+    /// are not asked for.
+    fn is_succeeded(&self, credential: usize) -> bool {
+        let plan = &self.scenario.plans[credential];
+        let row = self.store.row(credential).unwrap_or_default();
+        let records = self.escrows.iter().flat_map(|escrow| escrow.records(credential));
+        let beyond = records.filter(|record| record.generation > row.generation);
+        let mut found = row.refresh.into_iter().chain(beyond.filter_map(|r| r.response.refresh()));
+        found.any(|token| self.servers[credential].takes(self.now, plan, token))
+    }
+
     /// A copy of a refresh token was written over: it was not the last of one that is good.
     pub(super) fn note_given_up(&mut self, credential: usize, token: Option<u64>) {
         let Some(token) = token else { return };
         let plan = &self.scenario.plans[credential];
         let grant = &self.grants[credential];
-        let excused = grant.fell_silently || grant.is_forked;
+        let excused = grant.fell_silently
+            || grant.is_forked
+            || grant.is_given_up_in_time(self.now, token, plan.replay());
         if self.servers[credential].takes(self.now, plan, token)
-            && !self.is_recoverable(credential)
+            && !self.is_succeeded(credential)
             && !excused
         {
             self.tell(Fact::GivenUp { credential, token });
@@ -186,7 +232,9 @@ impl World {
         let outlasted = doubted.is_some_and(|since| match replay {
             Replay::Free => false,
             Replay::LastResort => true,
-            Replay::Within(window) => calm_from + recovery > since + window.mul_f64(0.75),
+            Replay::Within(window) | Replay::LastPair(window) => {
+                grant.is_ageless || calm_from + recovery > since + window.mul_f64(0.75)
+            }
         });
         grant.excused |= outlasted;
         grant.excused || grant.revoked || grant.fell_silently || grant.is_forked

@@ -176,6 +176,8 @@ impl World {
                     grant.is_forked |= several;
                     grant.excused |= grant.is_not_kept;
                 }
+                // A row that is as it was is in doubt too: nobody knows that it is.
+                self.grants.iter_mut().for_each(super::truth::Grant::age_is_lost);
                 self.store.epoch += 1;
             }
             Fault::StoreFailover => {
@@ -276,7 +278,12 @@ impl World {
                 self.kill(node);
             }
         }
-        self.grants.iter_mut().for_each(super::truth::Grant::age_is_lost);
+        for credential in 0..self.grants.len() {
+            let row = self.store.row(credential);
+            if row.is_none_or(|row| row.intent.is_some() || row.doubt.is_some()) {
+                self.grants[credential].age_is_lost();
+            }
+        }
         let boot = self.machines.iter().map(|machine| machine.boot).max().unwrap_or_default() + 1;
         let error = self.machines[machine].wall_error;
         self.machines[machine] = Machine::booted(boot, self.now, error);

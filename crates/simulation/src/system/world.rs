@@ -59,6 +59,11 @@ pub(super) enum Happening {
         flight: FlightId,
         request: usize,
     },
+    /// An answer is not kept yet, and the lease that it came under runs out.
+    Prolong {
+        flight: FlightId,
+        asked: u32,
+    },
     Reload {
         node: usize,
         credential: usize,
@@ -237,6 +242,7 @@ impl World {
             Happening::Arrive(request) => self.arrive(request),
             Happening::Back(request) => self.back(request),
             Happening::Deadline { flight, request } => self.out_of_time(flight, request),
+            Happening::Prolong { flight, asked } => self.prolong(flight, asked),
             Happening::Reload { node, credential, secret } => {
                 self.nodes[node].secret = secret;
                 self.reconfigure(node, credential);
@@ -265,7 +271,8 @@ impl World {
             | Happening::Reload { node, .. } => Some(node),
             Happening::Take(flight)
             | Happening::Came { flight, .. }
-            | Happening::Deadline { flight, .. } => Some(flight.node),
+            | Happening::Deadline { flight, .. }
+            | Happening::Prolong { flight, .. } => Some(flight.node),
             Happening::Leave(request) | Happening::Back(request) => {
                 Some(requests[request].flight.node)
             }
@@ -495,6 +502,7 @@ impl World {
             has_room: false,
             intended_at: None,
             saved_at: None,
+            loaded_at: Timestamp::ZERO,
             request: None,
             request_ended: false,
             sent_at: Timestamp::ZERO,

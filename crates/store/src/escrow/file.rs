@@ -74,8 +74,8 @@ impl FileEscrow {
 }
 
 impl Escrow for FileEscrow {
-    fn reserve(&self, key: &Key) -> StoreFuture<'_, ()> {
-        self.ask(key, Hurry::Rest, true, Journal::reserve)
+    fn reserve(&self, key: &Key, needed: Vec<Row>) -> StoreFuture<'_, ()> {
+        self.ask(key, Hurry::Rest, true, move |journal| journal.reserve(&needed))
     }
 
     fn append(&self, key: &Key, record: Row) -> StoreFuture<'_, ()> {

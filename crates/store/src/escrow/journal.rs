@@ -49,13 +49,13 @@ impl Journal {
         Self { directory, name, aside, draft, opened: None }
     }
 
-    pub(crate) fn reserve(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn reserve(&mut self, needed: &[Row]) -> Result<(), StoreError> {
         self.directory.check_current()?;
         let mut opened = self.current()?;
         let length = self.length(&opened)?;
         let kept = self.read(&opened)?;
         if length > LONG || kept.len() > MANY {
-            match self.thin_out(&opened) {
+            match self.thin_out(&opened, needed) {
                 Ok(Some(replaced)) => opened = replaced,
                 Ok(None) => {
                     self.opened = Some(opened);
@@ -196,19 +196,19 @@ impl Journal {
 
     /// Puts what is worth keeping in the file's place, unless somebody else holds it; returns what
     /// is in place then.
-    fn thin_out(&self, opened: &Opened) -> Result<Option<Opened>, StoreError> {
+    fn thin_out(&self, opened: &Opened, needed: &[Row]) -> Result<Option<Opened>, StoreError> {
         match opened.file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(self.fault(&error)),
         }
-        let replaced = self.replace(opened);
+        let replaced = self.replace(opened, needed);
         self.unlock(opened)?;
         replaced
     }
 
     /// The caller has the file's lock alone.
-    fn replace(&self, opened: &Opened) -> Result<Option<Opened>, StoreError> {
+    fn replace(&self, opened: &Opened, needed: &[Row]) -> Result<Option<Opened>, StoreError> {
         if !self.directory.is_current(&self.name, opened)? {
             return Ok(None);
         }
@@ -223,7 +223,7 @@ impl Journal {
         if let Some(aside) = &aside {
             add_missing(&mut records, self.read(aside)?);
         }
-        thin_out(&mut records);
+        thin_out(&mut records, needed);
 
         let draft = self.write_draft(&records).inspect_err(|_| {
             // It takes up room that may be wanting; what is wrong with the disk is told already.
@@ -264,7 +264,7 @@ impl Journal {
                     size += length_of(&record);
                     records.push(record);
                     if size > LONGEST {
-                        thin_out(&mut records);
+                        thin_out(&mut records, &[]);
                         size = records.iter().map(length_of).sum();
                     }
                     // Nobody appends as much of one generation; the last are the best guess.

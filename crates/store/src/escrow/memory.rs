@@ -27,9 +27,9 @@ impl MemoryEscrow {
 }
 
 impl Escrow for MemoryEscrow {
-    fn reserve(&self, key: &Key) -> StoreFuture<'_, ()> {
+    fn reserve(&self, key: &Key, needed: Vec<Row>) -> StoreFuture<'_, ()> {
         if let Some(records) = self.content().get_mut(key).filter(|kept| kept.len() > MANY) {
-            thin_out(records);
+            thin_out(records, &needed);
         }
         Box::pin(ready(Ok(())))
     }

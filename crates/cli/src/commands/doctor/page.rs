@@ -5,14 +5,16 @@ use bellwether_report::{
     Align, Bars, Card, Chart, Clock, Colour, Layer, Mark, Page, Section, Shape, Table, Tone,
 };
 
+type Count = fn(&Bucket) -> u64;
+
 /// The whole page about these files.
 pub(super) fn page(diagnosis: &Diagnosis, files: &[String]) -> String {
     let totals = &diagnosis.totals;
     let mut page = Page::new(format!("bellwether doctor · {}", files.join(", ")));
     page = match diagnosis.findings.first() {
         Some(first) => page
-            .verdict(tone(first.severity), format!("{}: {}.", first.id.as_str(), first.summary))
-            .lead(first.advice.clone()),
+            .verdict(tone(first.severity), format!("{}.", first.id.headline()))
+            .lead(format!("{}.", first.summary)),
         None => page.verdict(Tone::Good, "Nothing is wrong with the tokens.").lead(
             "Looked for tokens that die early, renewals that pile up or repeat, stale and expired \
              tokens, refresh tokens used twice, throttling at login and API, retry loops, and clocks \
@@ -39,7 +41,7 @@ pub(super) fn page(diagnosis: &Diagnosis, files: &[String]) -> String {
     }
     if let (Some(first), Some(last)) = (totals.first, totals.last) {
         page = page.foot(format!(
-            "{} lines of {} files, from {first} to {last} by the clock of the log. Tokens and \
+            "{} lines of {} file(s), from {first} to {last} by the clock of the log. Tokens and \
              secrets are not shown.",
             grouped(totals.lines),
             totals.files,
@@ -48,11 +50,19 @@ pub(super) fn page(diagnosis: &Diagnosis, files: &[String]) -> String {
     page.render()
 }
 
+/// Adds what there was any of.
+fn stacked(chart: Chart, timeline: &Timeline, layers: &[(&str, Colour, Count)]) -> Chart {
+    let values = |of: Count| timeline.buckets().map(|it| of(it) as f64).collect::<Vec<_>>();
+    layers
+        .iter()
+        .map(|(name, colour, of)| (name, *colour, values(*of)))
+        .filter(|(_, _, values)| values.iter().any(|value| *value > 0.0))
+        .fold(chart, |chart, (name, colour, values)| {
+            chart.layer(Layer::new(*name, colour, Shape::Stack, values))
+        })
+}
+
 fn pictures(timeline: &Timeline) -> Section {
-    let values = |of: fn(&Bucket) -> u64| timeline.buckets().map(|it| of(it) as f64).collect();
-    let stack = |name: &str, colour: Colour, of: fn(&Bucket) -> u64| {
-        Layer::new(name, colour, Shape::Stack, values(of))
-    };
     let (start, width) = (timeline.start().0, timeline.width());
     let each = match width {
         width if width < 60_000 => format!("{} s", width / 1000),
@@ -65,19 +75,31 @@ fn pictures(timeline: &Timeline) -> Section {
                 "{} token requests gave a token, {} did not.",
                 sum(|it| it.token_requests),
                 sum(|it| it.token_failures)
-            ))
-            .layer(stack("a token", Colour::Blue, |it| it.token_requests))
-            .layer(stack("refused or failed", Colour::Red, |it| it.token_failures));
+            ));
+    let logins = stacked(
+        logins,
+        timeline,
+        &[
+            ("a token", Colour::Blue, |it| it.token_requests),
+            ("refused or failed", Colour::Red, |it| it.token_failures),
+        ],
+    );
     let api = Chart::over_time(format!("API requests, in each {each}"), Clock::Utc, start, width)
         .about(format!(
             "{} API requests were answered, {} got 401, {} got 429.",
             sum(|it| it.good),
             sum(|it| it.refused),
             sum(|it| it.throttled)
-        ))
-        .layer(stack("401", Colour::Red, |it| it.refused))
-        .layer(stack("429", Colour::Amber, |it| it.throttled))
-        .layer(stack("other answers", Colour::Grey, |it| it.good));
+        ));
+    let api = stacked(
+        api,
+        timeline,
+        &[
+            ("401", Colour::Red, |it| it.refused),
+            ("429", Colour::Amber, |it| it.throttled),
+            ("other answers", Colour::Grey, |it| it.good),
+        ],
+    );
     let seconds = (0..60).map(|second| format!(":{second:02}")).collect();
     let of_minute = |counts: &[u64; 60]| counts.iter().map(|count| *count as f64).collect();
     let all: u64 = timeline.token_seconds().iter().sum();
@@ -130,7 +152,7 @@ fn card(finding: &Finding) -> Card {
         .badge(severity)
         .badge(format!("confidence {:.0} %", finding.confidence * 100.0))
         .text(format!("{}.", finding.summary))
-        .advice(finding.advice.clone())
+        .advice(finding.advice.replace('`', ""))
         .details(of, evidence)
 }
 

@@ -92,8 +92,8 @@ pub(super) fn one(number: usize, finding: &Finding, style: Style) -> String {
 /// What there was to see.
 pub(super) fn looked_at(totals: &Totals) -> String {
     let mut text = format!(
-        "{} requests in {} from {}, {} of them token requests ({} failed); 401: {}, 429: {}",
-        totals.requests,
+        "{} in {} from {}, {} of them token requests ({} failed); 401: {}, 429: {}",
+        counted(totals.requests, "request"),
         counted(totals.lines, "line"),
         counted(totals.callers, "caller"),
         totals.token_requests,

@@ -54,7 +54,7 @@ impl OneUse {
         let has_nothing_to_lose = again.usable_until <= again.checked_at;
         let is_in_time = match replay {
             Replay::Free => true,
-            Replay::Within(window) => {
+            Replay::Within(window) | Replay::LastPair(window) => {
                 // Clocks of two machines differ by more than the window leaves.
                 let since = again.doubt_since.unwrap_or_default();
                 let is_misled = again.clocks_are_wrong && since > first_used_at + window / 8;

@@ -1,6 +1,6 @@
 //! How fast JMeter results are read, and in how much memory.
 //!
-//! `cargo run --release -p bellwether-doctor --example throughput [MIB]` writes that much (1,024) to
+//! `cargo run --release -p bellwether-doctor --example log_throughput [MIB]` writes that much (1,024) to
 //! a temporary file, reads it twice on one thread, and tells the better time and the most memory
 //! this process ever had.
 

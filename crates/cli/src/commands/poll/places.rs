@@ -1,0 +1,81 @@
+//! Where a poll's agents come from, and where its samples go.
+
+use std::io::stdout;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use bellwether_delivery::{Files, Lines, Output, Sqlite};
+use bellwether_poller::{Agents, discover};
+use tokio::process::Command;
+
+use super::{Api, Failure};
+use crate::configuration::poll::DEFAULT_ROTATE;
+use crate::configuration::{self as file, AgentList, OutputPlace};
+
+/// A longer list of agents is none.
+const LONGEST_LIST: u64 = 64 << 20;
+
+/// The output that a flag names.
+pub(super) fn named(text: &str) -> OutputPlace {
+    match text {
+        "-" => OutputPlace::Lines { cursor: None },
+        directory => {
+            OutputPlace::Files { directory: PathBuf::from(directory), rotate: DEFAULT_ROTATE }
+        }
+    }
+}
+
+pub(super) fn open(place: &OutputPlace) -> Box<dyn Output> {
+    match place {
+        OutputPlace::Lines { cursor } => Box::new(Lines::new(stdout(), cursor.clone())),
+        OutputPlace::Files { directory, rotate } => {
+            Box::new(Files::new(directory.clone(), *rotate))
+        }
+        OutputPlace::Sqlite(path) => Box::new(Sqlite::new(path.clone())),
+    }
+}
+
+/// Whom to poll.
+pub(super) async fn agents(poll: &file::Poll, api: &Api) -> Result<Agents, Failure> {
+    let Some(list) = &poll.agents else { return Ok(Agents::default()) };
+    match list {
+        AgentList::File(path) => {
+            let failed = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
+            let length = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+            if length > LONGEST_LIST {
+                return Err(failed("is no list of agents: it is larger than 64 MiB".to_owned()));
+            }
+            let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+            let text = String::from_utf8(text);
+            let text = text.map_err(|_| failed("is not UTF-8 text".to_owned()))?;
+            Agents::read(&text).map_err(|error| failed(error.to_string()))
+        }
+        AgentList::Command(words) => printed(words).await,
+        AgentList::List { path, split } => discover(&mut api.asker(), &api.base, path, split)
+            .await
+            .map_err(|error| Failure::Failed(format!("poll {}: {error}", poll.name))),
+    }
+}
+
+/// What a program prints. It inherits no secret: the environment stays here.
+async fn printed(words: &[String]) -> Result<Agents, Failure> {
+    let Some((program, arguments)) = words.split_first() else { return Ok(Agents::default()) };
+    let failed = |what: String| Failure::Failed(format!("{program}: {what}"));
+    let started = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn();
+    let output = started.map_err(|error| failed(error.to_string()))?.wait_with_output().await;
+    let output = output.map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(format!("{}; its list of agents is not used", output.status)));
+    }
+    let text = String::from_utf8(output.stdout);
+    let text = text.map_err(|_| failed("what it prints is not UTF-8 text".to_owned()))?;
+    Agents::read(&text).map_err(|error| failed(format!("what it prints: {error}")))
+}

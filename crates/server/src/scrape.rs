@@ -1,0 +1,91 @@
+//! A listener for probes and scrapers alone, of a program that runs without the gateway.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::answer::{Answer, Refusal, text, without_body};
+use crate::host::Hosts;
+use crate::listen::{self, Service};
+use crate::remembered::Memory;
+
+/// A scrape takes no longer.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Writes what `/metrics` answers.
+type Render = Box<dyn Fn(&mut String) -> fmt::Result + Send + Sync>;
+
+/// `/metrics` and `/healthz`, running.
+#[derive(Debug)]
+pub struct Scrape {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+struct Scraped {
+    hosts: Hosts,
+    render: Render,
+}
+
+impl Scrape {
+    /// Serves until [`Scrape::stop`]. `render` writes all metrics in the exposition format.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn start(
+        listener: TcpListener,
+        render: impl Fn(&mut String) -> fmt::Result + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let hosts = Hosts::new(listener.local_addr()?, &[]);
+        let scraped = Arc::new(Scraped { hosts, render: Box::new(render) });
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(listen::serve(listener, scraped, stopped, DRAIN));
+        Ok(Self { stop, task })
+    }
+
+    /// Accepts nothing more.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "a listener ended badly");
+        }
+    }
+}
+
+impl Service for Scraped {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Memory>) -> Answer {
+        if !self.hosts.allow(request.headers(), request.uri()) {
+            return Refusal::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                "the Host is not this listener's",
+            )
+            .into();
+        }
+        let answer = match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/healthz") => {
+                text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
+            }
+            (&Method::GET | &Method::HEAD, "/metrics") => exposition(&self.render),
+            _ => Refusal::not_found().into(),
+        };
+        if request.method() == Method::HEAD { without_body(answer) } else { answer }
+    }
+}
+
+/// An answer to a scraper.
+pub(crate) fn exposition(render: impl Fn(&mut String) -> fmt::Result) -> Answer {
+    let mut body = String::new();
+    match render(&mut body) {
+        Ok(()) => {
+            text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body)
+        }
+        Err(fmt::Error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", ""),
+    }
+}
