@@ -140,6 +140,11 @@ fn what_cannot_be_read_is_told_too() {
         assert_eq!(ran.status.code(), Some(2), "{scenario}: {told}");
         assert!(told.contains(said), "{scenario}: {told}");
     }
+    for scenario in ["million-agents", "replicas"] {
+        let ran = lab(&["run", scenario, "--sockets"]);
+        assert_eq!(ran.status.code(), Some(2), "{scenario} is not for sockets");
+        assert!(String::from_utf8_lossy(&ran.stderr).contains("leave --sockets out"));
+    }
     let page = directory.path().join("no-such-directory/page.html");
     let ran = lab(&["run", "both-ways", "--for", "1s", "--html", shown(&page)]);
     assert_eq!(ran.status.code(), Some(1), "a page that cannot be written is a failure");

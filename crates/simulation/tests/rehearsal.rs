@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bellwether_lifecycle::{Allowance, Timestamp};
 use bellwether_simulation::rehearsal::{Fleet, Outcome, Setup, Strategy, rehearse, renew};
-use bellwether_simulation::{Effect, Endpoint, Fault, Profile};
+use bellwether_simulation::{Effect, Endpoint, Fault, NamedProfile, Profile};
 
 /// 50 workers, 500 agents every 5 s, for half an hour.
 fn reported() -> Setup {
@@ -191,4 +191,23 @@ fn a_hundred_replicas_renew_each_credential_once_for_all() {
     assert_eq!((outcome.ended_in_use, outcome.tokens_evicted), (0, 0), "{outcome:?}");
     assert!(outcome.adopted > 100 * outcome.generations / 2, "{outcome:?}");
     assert_eq!(outcome, renew(&fleet, &mut |_| {}));
+}
+
+#[test]
+fn under_every_profile_bellwether_holds_where_many_tokens_may_not() {
+    for named in NamedProfile::ALL {
+        let profile = named.profile();
+        let length = (profile.access_token_lifetime * 3).min(Duration::from_secs(4 * 3600));
+        let period = Duration::from_secs(10);
+        let setup = Setup { profile, agents: 8, workers: 8, period, length, pool: 1, ..reported() };
+        for strategy in [Strategy::Bellwether, Strategy::TokenEndpoint, Strategy::Gateway] {
+            let outcome = run(&setup, strategy);
+            let found = (outcome.seen.status_401, outcome.seen.status_429, outcome.polls.gaps);
+            assert_eq!(found, (0, 0, 0), "{} {strategy:?}", named.name);
+        }
+        // Eight workers with a token each: more than one vendor's cap.
+        let own = run(&setup, Strategy::PerWorker);
+        let capped = named.profile().live_tokens_per_client.is_some_and(|cap| cap < 8);
+        assert_eq!(own.totals.api_evicted > 0, capped, "{}", named.name);
+    }
 }
