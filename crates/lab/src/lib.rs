@@ -1,4 +1,7 @@
-//! The simulated organisation over sockets.
+//! The simulated organisation over sockets, and what a scenario against it comes to.
+//!
+//! A [`Scenario`] says who polls what; run in virtual time or over sockets it gives a [`Measured`]
+//! for each strategy, and a [`Document`] says what that means. [`Needs`] is the arithmetic alone.
 //!
 //! [`serve`] puts an [`Organisation`](bellwether_simulation::Organisation) behind a TCP listener:
 //! login and API share one address, as behind a gateway. The machine stays pure; here are the
@@ -20,6 +23,17 @@
 
 mod body;
 mod control;
+mod document;
+mod measured;
+mod needs;
+mod scenario;
 mod server;
+mod verdict;
+
+pub use document::{About, Document, FleetMeasured, Mode};
+pub use measured::{BySecond, Measured, OverTime, Percentiles, Polls, milliseconds};
+pub use needs::Needs;
+pub use scenario::{FleetSize, Scenario};
+pub use verdict::{Verdict, calls, change, grouped};
 
 pub use server::{Now, Running, serve};

@@ -7,7 +7,8 @@
 //! A [`Poller`] lets a bounded number of workers take the due slots in order. What a worker does in
 //! a slot is a [`Sampler`]: over HTTP an [`ApiSampler`], with a [`TokenStrategy`] that says where
 //! its access token comes from. One strategy is Bellwether's own, [`ThroughBroker`]; the others are
-//! what integrations do without it: [`PerWorker`], with and without jitter, and [`SharedLock`].
+//! what integrations do without it: [`PerWorker`], with and without jitter, [`SharedLock`],
+//! [`OneToken`] and [`IsRefreshing`]. [`WithKey`] is a caller of the gateway.
 //! [`Observed`] counts the refusals that workers saw, whichever strategy they follow.
 //!
 //! `schedule` and `ledger` are pure: they are told the time.
@@ -46,4 +47,6 @@ pub use queue::{Next, Queue};
 pub use resource::{BadTarget, Resource, address, with_agent};
 pub use sampler::{Nobody, Outlet, Sampler, Settled};
 pub use schedule::{Schedule, Slot};
-pub use strategy::{NoBearer, PerWorker, SharedLock, ThroughBroker, TokenStrategy};
+pub use strategy::{
+    IsRefreshing, NoBearer, OneToken, PerWorker, SharedLock, ThroughBroker, TokenStrategy, WithKey,
+};

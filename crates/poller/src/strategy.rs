@@ -1,8 +1,11 @@
 //! Where a worker's access token comes from, and what it does with a refusal.
 
+mod is_refreshing;
+mod one_token;
 mod per_worker;
 mod shared_lock;
 mod through_broker;
+mod with_key;
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,9 +13,12 @@ use std::time::Duration;
 use bellwether_broker::lifecycle::Timestamp;
 use http::HeaderValue;
 
+pub use is_refreshing::IsRefreshing;
+pub use one_token::OneToken;
 pub use per_worker::PerWorker;
 pub use shared_lock::SharedLock;
 pub use through_broker::ThroughBroker;
+pub use with_key::WithKey;
 
 /// One worker's way to its tokens.
 pub trait TokenStrategy: Send + Sync + 'static {

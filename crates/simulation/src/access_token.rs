@@ -42,6 +42,17 @@ enum Ended {
     Revoked,
 }
 
+impl AccessToken {
+    pub(crate) fn standing(&self, now: Timestamp) -> Standing {
+        match self.ended {
+            Some(Ended::Evicted) => Standing::Evicted,
+            Some(Ended::Revoked) => Standing::Revoked,
+            None if now >= self.expires_at => Standing::Expired,
+            None => Standing::Live,
+        }
+    }
+}
+
 /// All access tokens; the oldest dead ones are forgotten.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AccessTokens {
@@ -96,15 +107,7 @@ impl AccessTokens {
     }
 
     pub(crate) fn standing(&mut self, now: Timestamp, serial: u64) -> Standing {
-        match self.get(serial) {
-            None => Standing::Unknown,
-            Some(token) => match token.ended {
-                Some(Ended::Evicted) => Standing::Evicted,
-                Some(Ended::Revoked) => Standing::Revoked,
-                None if now >= token.expires_at => Standing::Expired,
-                None => Standing::Live,
-            },
-        }
+        self.get(serial).map_or(Standing::Unknown, |token| token.standing(now))
     }
 
     /// The client's newest live token.

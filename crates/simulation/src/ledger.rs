@@ -217,7 +217,7 @@ impl Ledger {
     }
 
     pub(crate) fn record(&mut self, entry: Entry) {
-        self.count(&entry);
+        self.count(entry.endpoint, entry.grant, entry.verdict, entry.status);
         if self.kept == 0 {
             return;
         }
@@ -227,12 +227,19 @@ impl Ledger {
         self.entries.push_back(entry);
     }
 
-    fn count(&mut self, entry: &Entry) {
+    /// Counts a request that leaves no entry.
+    pub(crate) fn count(
+        &mut self,
+        endpoint: Endpoint,
+        grant: Option<Grant>,
+        verdict: Verdict,
+        status: Option<u16>,
+    ) {
         let totals = &mut self.totals;
-        totals.token_requests += u64::from(entry.endpoint == Endpoint::Token);
-        totals.refresh_requests += u64::from(entry.grant == Some(Grant::RefreshToken));
-        totals.api_requests += u64::from(entry.endpoint == Endpoint::Api);
-        match entry.verdict {
+        totals.token_requests += u64::from(endpoint == Endpoint::Token);
+        totals.refresh_requests += u64::from(grant == Some(Grant::RefreshToken));
+        totals.api_requests += u64::from(endpoint == Endpoint::Api);
+        match verdict {
             Verdict::Issued => totals.tokens_issued += 1,
             Verdict::RefusedClient => totals.refused_clients += 1,
             Verdict::Reused => totals.refresh_reused += 1,
@@ -257,7 +264,7 @@ impl Ledger {
             | Verdict::NotFound
             | Verdict::Unprocessed => {}
         }
-        match entry.status {
+        match status {
             None => totals.unanswered += 1,
             Some(401) => totals.status_401 += 1,
             Some(429) => totals.status_429 += 1,

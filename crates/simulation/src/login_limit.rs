@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bellwether_lifecycle::{Timestamp, UnixTime};
 
+use crate::organisation::retry_after_seconds;
+
 /// A limit on the token requests of each client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginLimit {
@@ -28,6 +30,26 @@ pub enum Refusal {
     TooManyRequests,
     /// 429 with `Retry-After: 60` and a body in plain text.
     PlainText,
+}
+
+impl Refusal {
+    /// The status code.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest => 400,
+            Self::AccessDenied => 403,
+            Self::TooManyRequests | Self::PlainText => 429,
+        }
+    }
+
+    /// What `Retry-After` says when a login would be accepted in so long; `None` without the header.
+    pub fn retry_after_seconds(self, remaining: Duration) -> Option<u64> {
+        match self {
+            Self::InvalidRequest | Self::AccessDenied => None,
+            Self::TooManyRequests => Some(retry_after_seconds(remaining)),
+            Self::PlainText => Some(60),
+        }
+    }
 }
 
 /// Refuses logins that crowd into the first moments of a wall-clock minute, as the report saw it.

@@ -26,10 +26,12 @@ pub struct Organisation {
     pub(crate) access_tokens: AccessTokens,
     pub(crate) refresh_tokens: RefreshTokens,
     pub(crate) authorizations: Authorizations,
+    /// Latencies alone, so that they are the same whichever door requests come to.
     pub(crate) chance: Chance,
+    pub(crate) identifiers: Chance,
     pub(crate) text: TokenText,
-    ledger: Ledger,
-    faults: Faults,
+    pub(crate) ledger: Ledger,
+    pub(crate) faults: Faults,
 }
 
 /// A response and what the ledger is to say of it.
@@ -118,6 +120,7 @@ impl Organisation {
             access_tokens: AccessTokens::default(),
             authorizations: Authorizations::default(),
             chance: Chance::new(seed),
+            identifiers: Chance::new(!seed),
             text: TokenText::new(seed),
             faults: Faults::default(),
             profile,
@@ -157,6 +160,11 @@ impl Organisation {
     /// The ledger's counts, and how many tokens are live `now`.
     pub fn totals(&self, now: Timestamp) -> Totals {
         Totals { live_tokens: self.access_tokens.live_count(now), ..self.ledger.totals }
+    }
+
+    /// How many access tokens are live `now`.
+    pub fn live_tokens(&self, now: Timestamp) -> u64 {
+        self.access_tokens.live_count(now)
     }
 
     /// The profile, to change a knob while the organisation runs. What concerns clients and the

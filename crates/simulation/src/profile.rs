@@ -1,6 +1,11 @@
 //! How an organisation behaves: every knob, and the sets of knobs that have a name.
 
+mod named;
+mod vendors;
+
 use std::time::Duration;
+
+pub use named::NamedProfile;
 
 use crate::api_limit::{ApiLimit, Window};
 use crate::chance::Chance;

@@ -1,15 +1,72 @@
 //! The resource server, `/api/…`: takes live tokens, each within its limit.
 
+use std::time::Duration;
+
 use bellwether_lifecycle::{Timestamp, UnixTime};
 
 use crate::access_token::Standing;
+use crate::client::ClientNumber;
 use crate::ledger::Verdict;
 use crate::message::{Request, Response};
 use crate::organisation::{Organisation, Processed, retry_after_seconds};
 use crate::profile::UnauthorizedCode;
 use crate::token_text::Kind;
 
+/// What the API thinks of a request with a token, before it has words for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    Accepted,
+    /// Until the token may be used again.
+    RateLimited(Duration),
+    Expired,
+    Evicted,
+    Revoked,
+    NotYetKnown,
+    Unknown,
+}
+
+impl Judgement {
+    pub(crate) const fn verdict(self) -> Verdict {
+        match self {
+            Self::Accepted => Verdict::Accepted,
+            Self::RateLimited(_) => Verdict::RateLimited,
+            Self::Expired => Verdict::Expired,
+            Self::Evicted => Verdict::Evicted,
+            Self::Revoked => Verdict::Revoked,
+            Self::NotYetKnown => Verdict::NotYetKnown,
+            Self::Unknown => Verdict::Unknown,
+        }
+    }
+}
+
 impl Organisation {
+    /// Counts a request against its token's limit. The one place that knows what a token is good
+    /// for, whether it came as a text or as a number; and whose it is, if anybody's.
+    pub(crate) fn judge(
+        &mut self,
+        now: Timestamp,
+        wall: UnixTime,
+        serial: u64,
+    ) -> (Judgement, Option<ClientNumber>) {
+        let propagation = self.profile.propagation;
+        let limit = self.profile.api_limit;
+        let Some(token) = self.access_tokens.get(serial) else {
+            return (Judgement::Unknown, None);
+        };
+        let judgement = match token.standing(now) {
+            Standing::Expired => Judgement::Expired,
+            Standing::Evicted => Judgement::Evicted,
+            Standing::Revoked => Judgement::Revoked,
+            Standing::Unknown => Judgement::Unknown,
+            Standing::Live if now < token.issued_at + propagation => Judgement::NotYetKnown,
+            Standing::Live => {
+                let taken = limit.map_or(Ok(()), |limit| token.spent.take(&limit, now, wall));
+                taken.map_or_else(Judgement::RateLimited, |()| Judgement::Accepted)
+            }
+        };
+        (judgement, Some(token.client))
+    }
+
     pub(crate) fn api(&mut self, now: Timestamp, wall: UnixTime, request: &Request) -> Processed {
         let Some(token) = bearer(request) else {
             let response = self.unauthorized(UnauthorizedCode::AuthenticationRequired);
@@ -19,33 +76,25 @@ impl Organisation {
         let Some(serial) = self.text.read(Kind::Access, token) else {
             return Processed::new(Verdict::Unknown, self.unauthorized(codes.unknown));
         };
-        let standing = self.access_tokens.standing(now, serial);
-        let Some(token) = self.access_tokens.get(serial) else {
-            return Processed::new(Verdict::Unknown, self.unauthorized(codes.unknown));
-        };
-        let client = token.client;
-        let known_at = token.issued_at + self.profile.propagation;
-        let refused = match standing {
-            Standing::Expired => Some((Verdict::Expired, codes.expired)),
-            Standing::Evicted => Some((Verdict::Evicted, codes.evicted)),
-            Standing::Revoked => Some((Verdict::Revoked, codes.revoked)),
-            Standing::Unknown => Some((Verdict::Unknown, codes.unknown)),
-            Standing::Live if now < known_at => Some((Verdict::NotYetKnown, codes.unknown)),
-            Standing::Live => None,
-        };
-        let processed = if let Some((verdict, code)) = refused {
-            Processed::new(verdict, self.unauthorized(code))
-        } else {
-            let limit = self.profile.api_limit;
-            match limit.map_or(Ok(()), |limit| token.spent.take(&limit, now, wall)) {
-                Err(remaining) => {
-                    let response = self.too_many_requests(retry_after_seconds(remaining));
-                    Processed::new(Verdict::RateLimited, response)
-                }
-                Ok(()) => self.accept(now, wall, serial, request),
+        let (judgement, client) = self.judge(now, wall, serial);
+        let response = match judgement {
+            Judgement::Accepted => None,
+            Judgement::RateLimited(remaining) => {
+                Some(self.too_many_requests(retry_after_seconds(remaining)))
             }
+            Judgement::Expired => Some(self.unauthorized(codes.expired)),
+            Judgement::Evicted => Some(self.unauthorized(codes.evicted)),
+            Judgement::Revoked => Some(self.unauthorized(codes.revoked)),
+            Judgement::NotYetKnown | Judgement::Unknown => Some(self.unauthorized(codes.unknown)),
         };
-        processed.by(client).showing(serial)
+        let processed = match response {
+            Some(response) => Processed::new(judgement.verdict(), response),
+            None => self.accept(now, wall, serial, request),
+        };
+        match client {
+            Some(client) => processed.by(client).showing(serial),
+            None => processed,
+        }
     }
 
     fn accept(
@@ -97,7 +146,7 @@ impl Organisation {
     }
 
     fn correlation_id(&mut self) -> String {
-        let (high, low) = (self.chance.bits(), self.chance.bits());
+        let (high, low) = (self.identifiers.bits(), self.identifiers.bits());
         let (a, b, c) = (high >> 32, (high >> 16) & 0xffff, high & 0xffff);
         format!("{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}", low >> 48, low & 0xffff_ffff_ffff)
     }

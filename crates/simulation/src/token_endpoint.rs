@@ -10,9 +10,7 @@ use crate::client::ClientNumber;
 use crate::ledger::{Grant, Verdict};
 use crate::login_limit::{Logins, Refusal};
 use crate::message::{Request, Response};
-use crate::organisation::{
-    Organisation, Processed, Refused, form_fields, malformed, oauth_error, retry_after_seconds,
-};
+use crate::organisation::{Organisation, Processed, Refused, form_fields, malformed, oauth_error};
 use crate::profile::ExpiresIn;
 use crate::refresh_token::{Pair, Redemption};
 use crate::rotation::{Reuse, Rotation};
@@ -27,6 +25,15 @@ pub(crate) fn grant(grant_type: &str) -> Option<Grant> {
         "urn:ietf:params:oauth:grant-type:device_code" => Some(Grant::DeviceCode),
         _ => None,
     }
+}
+
+/// Which limit a login met.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Throttled {
+    /// The report's crowd at second 0.
+    MinuteMark,
+    /// The client's own.
+    Limit { refusal: Refusal, remaining: Duration },
 }
 
 /// What a successful response carries.
@@ -77,25 +84,38 @@ impl Organisation {
         wall: UnixTime,
         client: ClientNumber,
     ) -> Result<(), Refused> {
+        self.limit_logins(now, wall, client).map_err(|throttled| {
+            let response = match throttled {
+                Throttled::MinuteMark => reported_response(),
+                Throttled::Limit { refusal, remaining } => throttled_response(refusal, remaining),
+            };
+            Refused { verdict: Verdict::Throttled, response }
+        })
+    }
+
+    /// Counts a login against its client's limits.
+    pub(crate) fn limit_logins(
+        &mut self,
+        now: Timestamp,
+        wall: UnixTime,
+        client: ClientNumber,
+    ) -> Result<(), Throttled> {
         if self.logins.len() <= client {
             self.logins.resize_with(client + 1, Logins::default);
         }
         let logins = &mut self.logins[client];
         let mark = self.profile.minute_mark.as_ref();
         if mark.is_some_and(|mark| logins.crowded(mark, now, wall)) {
-            return Err(Refused { verdict: Verdict::Throttled, response: reported_response() });
+            return Err(Throttled::MinuteMark);
         }
         let Some(limit) = &self.profile.login_limit else {
             return Ok(());
         };
-        let throttled = logins.take(limit, now);
-        throttled.map_err(|remaining| Refused {
-            verdict: Verdict::Throttled,
-            response: throttled_response(limit.refusal, remaining),
-        })
+        let refusal = limit.refusal;
+        logins.take(limit, now).map_err(|remaining| Throttled::Limit { refusal, remaining })
     }
 
-    fn client_credentials(&mut self, now: Timestamp, client: ClientNumber) -> Issue {
+    pub(crate) fn client_credentials(&mut self, now: Timestamp, client: ClientNumber) -> Issue {
         if self.profile.reissue_live_token
             && let Some(access) = self.access_tokens.newest(now, client)
         {
@@ -182,6 +202,18 @@ impl Organisation {
         serial
     }
 
+    /// What the response says about a token's lifetime, in seconds.
+    pub(crate) fn expires_in(&mut self, now: Timestamp, serial: u64) -> Option<u64> {
+        match self.profile.expires_in {
+            ExpiresIn::Truthful => {
+                let token = self.access_tokens.get(serial);
+                Some(token.map_or(0, |token| now.until(token.expires_at).as_secs()))
+            }
+            ExpiresIn::Claimed(seconds) => Some(seconds),
+            ExpiresIn::Omitted => None,
+        }
+    }
+
     fn grant_tokens(
         &mut self,
         now: Timestamp,
@@ -190,14 +222,8 @@ impl Organisation {
     ) -> Processed {
         let access = self.text.write(Kind::Access, issue.access);
         let mut body = serde_json::json!({ "access_token": access, "token_type": "bearer" });
-        let remaining =
-            self.access_tokens.get(issue.access).map(|token| now.until(token.expires_at));
-        match self.profile.expires_in {
-            ExpiresIn::Truthful => {
-                body["expires_in"] = remaining.unwrap_or_default().as_secs().into();
-            }
-            ExpiresIn::Claimed(seconds) => body["expires_in"] = seconds.into(),
-            ExpiresIn::Omitted => {}
+        if let Some(seconds) = self.expires_in(now, issue.access) {
+            body["expires_in"] = seconds.into();
         }
         if let Some(serial) = issue.refresh {
             body["refresh_token"] = self.write_refresh_token(serial).into();
@@ -229,22 +255,27 @@ fn reported_response() -> Response {
 }
 
 fn throttled_response(refusal: Refusal, remaining: Duration) -> Response {
-    match refusal {
+    let status = refusal.status();
+    let response = match refusal {
         Refusal::InvalidRequest => oauth_error(
-            400,
+            status,
             "invalid_request",
             "rate limit exceeded; too many token requests for this client",
         ),
-        Refusal::AccessDenied => oauth_error(403, "access_denied", "Global limit has been reached"),
+        Refusal::AccessDenied => {
+            oauth_error(status, "access_denied", "Global limit has been reached")
+        }
         Refusal::TooManyRequests => {
-            let seconds = retry_after_seconds(remaining).to_string();
-            oauth_error(429, "temporarily_unavailable", "too many token requests")
-                .header("retry-after", &seconds)
+            oauth_error(status, "temporarily_unavailable", "too many token requests")
         }
         Refusal::PlainText => {
             let response =
-                Response { status: 429, headers: Vec::new(), body: b"Too Many Requests".to_vec() };
-            response.header("content-type", "text/plain").header("retry-after", "60")
+                Response { status, headers: Vec::new(), body: b"Too Many Requests".to_vec() };
+            response.header("content-type", "text/plain")
         }
+    };
+    match refusal.retry_after_seconds(remaining) {
+        Some(seconds) => response.header("retry-after", &seconds.to_string()),
+        None => response,
     }
 }

@@ -1,30 +1,37 @@
 //! `bellwether demo`: the report's strategies and Bellwether side by side, with nothing else needed.
 
-mod brokered;
 mod contender;
 mod live;
 mod outcome;
-mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether_lifecycle::Allowance;
 use bellwether_poller::{Connector, Schedule};
 use bellwether_simulation::Profile;
-use bellwether_store::{Clock, SystemClock};
+use bellwether_store::{Clock, Keyring, MemoryStore, SystemClock};
 use clap::Args;
 use rustls::RootCertStore;
 use tokio::task::JoinSet;
 
-use self::brokered::{Brokered, POOL};
 use self::contender::{Contender, Strategy};
 use self::live::Live;
 use self::outcome::Outcome;
-use self::stage::Stage;
+use super::brokered::{Brokered, Keeping, quota};
+use super::stage::Stage;
 use super::{Failure, print_result, runtime};
 use crate::configuration::{Environment, duration};
 use crate::log;
 
+/// Access tokens that Bellwether holds at once: 40 for the polls, two for peaks. The cap of 45 leaves
+/// room for those that are being replaced.
+const POOL: u16 = 42;
+/// Half as much again as the pool's renewals need, and no bursts: a token that was just replaced
+/// then lives on for a while, whatever is still under way with it.
+const ALLOWANCE: Allowance = Allowance { per_second: 8.0, burst: 2 };
+/// Latencies are drawn alike for all, and renewals are spread alike in every run.
+const SEED: u64 = 7;
 /// Shorter periods would measure the machine and not the strategies.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
@@ -97,10 +104,18 @@ impl Demo {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let profile = Profile::demo();
         eprintln!("{}", self.introduction(&profile));
-        let stage = || Stage::open(&profile, self.agents, Arc::clone(&clock));
+        let stage = || Stage::open(&profile, self.agents, SEED, Arc::clone(&clock));
         let (own, shared, jittered, reported) =
             (stage().await?, stage().await?, stage().await?, stage().await?);
-        let brokered = Brokered::start(&own, &profile).await?;
+        let keeping = Keeping {
+            pool: POOL,
+            quota: quota(&profile, 1),
+            allowance: ALLOWANCE,
+            seed: SEED,
+            store: Arc::new(MemoryStore::new(Arc::clone(&clock))),
+            keyring: Keyring::ephemeral(),
+        };
+        let brokered = Brokered::start(&own, keeping).await?;
         eprintln!("Bellwether's dashboard while this runs: {}\n", brokered.dashboard);
 
         let schedule = Schedule::new(clock.now(), self.period, self.agents);

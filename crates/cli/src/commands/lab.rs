@@ -1,22 +1,22 @@
-//! `bellwether lab`: a simulated authorization server and API over sockets.
+//! `bellwether lab`: a simulated authorization server and API, and scenarios against them.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+mod built_in;
+mod jmeter;
+mod list;
+mod page;
+mod plan;
+mod run;
+mod serve;
+mod sockets;
+mod table;
 
-use bellwether_simulation::{Client, Organisation, Profile};
-use bellwether_store::{Clock, SystemClock};
-use clap::{Args, Subcommand, ValueEnum};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use clap::{Args, Subcommand};
 
 use super::Failure;
-use crate::configuration::{Environment, duration, parse_listen};
+use crate::configuration::Environment;
 
-/// The client that a lab knows without being told. Its secret guards nothing.
-const CLIENT: (&str, &str) = ("lab-client", "lab-client-secret");
-
-/// A simulated authorization server and API, to try things against
+/// A simulated authorization server and API: scenarios, strategies compared, and a stage to try
+/// things on
 #[derive(Debug, Args)]
 pub(super) struct Lab {
     #[command(subcommand)]
@@ -25,88 +25,22 @@ pub(super) struct Lab {
 
 #[derive(Debug, Subcommand)]
 enum LabCommand {
-    Serve(LabServe),
-}
-
-/// Serve the simulated organisation: login and API on one address, until it is stopped
-///
-/// It knows the client `lab-client` with the secret `lab-client-secret`. `GET /lab/ledger` tells what
-/// it saw; `POST /lab/revoke`, `/lab/faults`, `/lab/secret` and `/lab/refresh-token` change what it does.
-#[derive(Debug, Args)]
-struct LabServe {
-    /// How the organisation behaves
-    #[arg(long, value_enum, default_value_t = ProfileName::Genesys)]
-    profile: ProfileName,
-    /// Where it listens; port 0 picks one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8490", value_parser = parse_listen)]
-    listen: SocketAddr,
-    /// How long access tokens live
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    lifetime: Option<Duration>,
-    /// Live access tokens of each client; one more ends the oldest
-    #[arg(long, value_name = "N")]
-    live_tokens: Option<usize>,
-    /// Chooses latencies and tokens
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    seed: u64,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ProfileName {
-    /// Genesys Cloud, as far as it is known
-    Genesys,
-    /// The report: 401 in a storm, clustered at the minute
-    AsReported,
-    /// The organisation of `bellwether demo`
-    Demo,
-    /// An authorization server without limits
-    Plain,
+    Run(Box<run::LabRun>),
+    List(list::LabList),
+    Plan(plan::LabPlan),
+    #[command(name = "jmeter")]
+    JMeter(jmeter::LabJMeter),
+    Serve(serve::LabServe),
 }
 
 impl Lab {
-    pub(super) fn run(&self, _environment: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(&self, environment: Environment<'_>) -> Result<(), Failure> {
         match &self.command {
+            LabCommand::Run(run) => run.run(),
+            LabCommand::List(list) => list.run(),
+            LabCommand::Plan(plan) => plan.run(),
+            LabCommand::JMeter(jmeter) => jmeter.run(environment),
             LabCommand::Serve(serve) => super::runtime()?.block_on(serve.run()),
         }
-    }
-}
-
-impl LabServe {
-    async fn run(&self) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure::Failed(format!("{}: {error}", self.listen));
-        if !self.listen.ip().is_loopback() {
-            return Err(Failure::Usage(
-                "a lab listens on loopback alone: it guards nothing".to_owned(),
-            ));
-        }
-        let mut profile = match self.profile {
-            ProfileName::Genesys => Profile::genesys(),
-            ProfileName::AsReported => Profile::as_reported(),
-            ProfileName::Demo => Profile::demo(),
-            ProfileName::Plain => Profile::plain(),
-        }
-        .client(Client::new(CLIENT.0, CLIENT.1));
-        if let Some(lifetime) = self.lifetime {
-            profile.access_token_lifetime = lifetime;
-        }
-        if self.live_tokens.is_some() {
-            profile.live_tokens_per_client = self.live_tokens;
-        }
-        let clock = SystemClock::new();
-        let listener = TcpListener::bind(self.listen).await.map_err(failed)?;
-        let now = Arc::new(move || (clock.now(), clock.wall()));
-        let organisation = Organisation::new(profile, self.seed);
-        let running = bellwether_lab::serve(organisation, listener, now).map_err(failed)?;
-        let url = running.url("");
-        eprintln!("ready login={url} api={url}");
-        let listen = |kind| signal(kind).map_err(failed);
-        let (mut terminate, mut interrupt) =
-            (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        running.stop().await;
-        Ok(())
     }
 }

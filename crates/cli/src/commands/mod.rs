@@ -1,5 +1,6 @@
 //! The commands, and what their outcome means to the caller.
 
+mod brokered;
 mod check;
 mod demo;
 mod doctor;
@@ -10,6 +11,7 @@ mod login;
 mod logout;
 mod poll;
 mod serve;
+mod stage;
 mod status;
 mod token;
 

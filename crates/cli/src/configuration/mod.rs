@@ -19,6 +19,7 @@ mod gateway;
 pub mod location;
 pub mod name;
 pub mod poll;
+pub mod scenario;
 mod secret_source;
 mod section;
 pub mod size;

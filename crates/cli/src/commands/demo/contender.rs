@@ -9,7 +9,7 @@ use bellwether_poller::{
 };
 
 use super::outcome::Outcome;
-use super::stage::Stage;
+use crate::commands::stage::Stage;
 
 /// Where workers' access tokens come from.
 #[derive(Debug)]

@@ -13,15 +13,12 @@ use rustls::RootCertStore;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::commands::Failure;
+use super::Failure;
 
 /// The client that all strategies log in as. Its secret guards nothing.
-const CLIENT: (&str, &str) = ("poller", "a secret of the demo alone");
+const CLIENT: (&str, &str) = ("poller", "a secret of the stage alone");
 /// What is polled; `{agent}` is the agent's number.
 const PATH: &str = "/api/v2/users/{agent}/routingstatus";
-/// Latencies are drawn alike for all.
-const SEED: u64 = 7;
-
 /// An organisation for one strategy alone.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -34,16 +31,17 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Opens it on a free port of loopback.
+    /// Opens it on a free port of loopback. Latencies are drawn from `seed`.
     pub(super) async fn open(
         profile: &Profile,
         agents: u32,
+        seed: u64,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         let failed =
             |error: std::io::Error| Failure::Failed(format!("no listener on loopback: {error}"));
         let profile = profile.clone().client(Known::new(CLIENT.0, CLIENT.1));
-        let organisation = Organisation::new(profile, SEED);
+        let organisation = Organisation::new(profile, seed);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
         let tells = Arc::clone(&clock);
         let now = Arc::new(move || (tells.now(), tells.wall()));
@@ -53,9 +51,7 @@ impl Stage {
             let url = organisation.url(path);
             url.parse::<Url>().map_err(|error| Failure::Failed(format!("{url}: {error}")))
         };
-        let numbers = (1..=agents).map(|agent| agent.to_string());
-        let resource = Resource::new(&address("")?, PATH, numbers)
-            .map_err(|error| Failure::Failed(error.to_string()))?;
+        let resource = resource(&address("")?, agents)?;
         let token_endpoint = address("/oauth/token")?;
         let observed = Arc::<Observed>::default();
         let http = Arc::new(Http1::with_roots(RootCertStore::empty()));
@@ -72,6 +68,12 @@ impl Stage {
             clock: Arc::clone(&self.clock),
         }
     }
+}
+
+/// What is polled, of an API at `base`.
+pub(super) fn resource(base: &Url, agents: u32) -> Result<Resource, Failure> {
+    let numbers = (1..=agents).map(|agent| agent.to_string());
+    Resource::new(base, PATH, numbers).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// The client that the organisation knows.

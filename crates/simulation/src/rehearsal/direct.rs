@@ -1,0 +1,125 @@
+//! Bellwether as a library: every request takes its token from the pool of its process.
+
+use std::time::Duration;
+
+use bellwether_lifecycle::{Event, Need, Timestamp, Verdict, WaiterId};
+
+use super::Setup;
+use super::broker::{Brokers, PATIENCE, Spend};
+use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Refusal, WorkerNumber};
+use crate::by_number::Granted;
+
+/// A worker waits for the cure of a 401 no longer than this: another token may serve meanwhile.
+const WAIT_FOR_CURE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Library {
+    brokers: Brokers,
+}
+
+impl Library {
+    pub(super) fn new(setup: &Setup) -> Self {
+        Self { brokers: Brokers::new(setup, setup.processes) }
+    }
+
+    /// Workers that lifecycles answered go on.
+    fn pass_answers_on(&mut self, orders: &mut Orders) {
+        let answers = self.brokers.answers.drain(..).map(|(worker, verdict)| match verdict {
+            Verdict::Serve { .. } | Verdict::Keep => Order::Resume(worker),
+            Verdict::Failed(_) => Order::Fail(worker, None),
+        });
+        orders.extend(answers);
+    }
+}
+
+impl Machine for Library {
+    fn ask(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        until: Timestamp,
+        orders: &mut Orders,
+    ) -> Access {
+        let process = self.brokers.process_of(worker);
+        match self.brokers.spend(now, process) {
+            Spend::With(bearer) => Access::Use(bearer),
+            Spend::Until(opens) if opens > until => Access::None { retry_after: None },
+            Spend::Until(opens) => {
+                self.brokers.wait_for_room(worker, opens, orders);
+                Access::Wait
+            }
+            Spend::Empty => {
+                let waiter = WaiterId(u64::from(worker));
+                let asked = Event::Asked { waiter, need: Need::Use, until };
+                self.brokers.tell(now, process, asked, orders);
+                self.pass_answers_on(orders);
+                Access::Wait
+            }
+        }
+    }
+
+    fn accepted(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        bearer: Bearer,
+        sent_at: Timestamp,
+        orders: &mut Orders,
+    ) {
+        let process = self.brokers.process_of(worker);
+        self.brokers.accepted(now, process, bearer, sent_at, orders);
+    }
+
+    fn refused(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        bearer: Bearer,
+        sent_at: Timestamp,
+        orders: &mut Orders,
+    ) -> Refusal {
+        let process = self.brokers.process_of(worker);
+        self.brokers.refused(now, (process, worker), bearer, sent_at, orders);
+        self.pass_answers_on(orders);
+        orders.push(Order::ResumeAt(worker, now + WAIT_FOR_CURE.min(PATIENCE)));
+        Refusal::SeenAndWaits
+    }
+
+    fn throttled(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        bearer: Bearer,
+        retry_after: Duration,
+    ) -> Refusal {
+        let process = self.brokers.process_of(worker);
+        self.brokers.throttled(process, bearer, now + retry_after);
+        Refusal::Seen { retry_after: None }
+    }
+
+    fn granted(
+        &mut self,
+        now: Timestamp,
+        tag: u64,
+        granted: Granted,
+        sent_at: Timestamp,
+        orders: &mut Orders,
+    ) {
+        self.brokers.granted(now, tag, granted, sent_at, orders);
+        self.pass_answers_on(orders);
+    }
+
+    fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
+        self.brokers.not_granted(now, tag, failure, orders);
+        self.pass_answers_on(orders);
+    }
+
+    fn sleepers(&self) -> u32 {
+        self.brokers.count()
+    }
+
+    fn woken(&mut self, now: Timestamp, process: u32, orders: &mut Orders) {
+        self.brokers.woken(now, process, orders);
+        self.pass_answers_on(orders);
+    }
+}

@@ -1,0 +1,78 @@
+//! The report's strategy: every worker its own token, renewed when it looks after it.
+
+use std::time::Duration;
+
+use bellwether_lifecycle::Timestamp;
+
+use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Own, Refusal, WorkerNumber};
+use crate::by_number::Granted;
+use crate::chance::Chance;
+
+/// The random delay that is meant to spread logins.
+const JITTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+
+#[derive(Debug)]
+pub(super) struct PerWorker {
+    tokens: Vec<Option<Own>>,
+    jitter: Option<Chance>,
+}
+
+impl PerWorker {
+    pub(super) fn new(workers: u32) -> Self {
+        Self { tokens: vec![None; workers.max(1) as usize], jitter: None }
+    }
+
+    pub(super) fn with_jitter(workers: u32, seed: u64) -> Self {
+        Self { jitter: Some(Chance::new(seed ^ 0x6a69_7474_6572)), ..Self::new(workers) }
+    }
+}
+
+impl Machine for PerWorker {
+    fn ask(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        _until: Timestamp,
+        orders: &mut Orders,
+    ) -> Access {
+        let held = self.tokens[worker as usize];
+        if let Some(token) = held.filter(|token| !token.is_expired(now)) {
+            return Access::Use(Bearer::lone(token.serial));
+        }
+        let delay = self
+            .jitter
+            .as_mut()
+            .map_or(Duration::ZERO, |chance| chance.between(JITTER.0, JITTER.1));
+        orders.push(Order::LogIn { tag: u64::from(worker), delay });
+        Access::Wait
+    }
+
+    fn refused(
+        &mut self,
+        _now: Timestamp,
+        worker: WorkerNumber,
+        _bearer: Bearer,
+        _sent_at: Timestamp,
+        _orders: &mut Orders,
+    ) -> Refusal {
+        self.tokens[worker as usize] = None;
+        Refusal::Seen { retry_after: None }
+    }
+
+    fn granted(
+        &mut self,
+        now: Timestamp,
+        tag: u64,
+        granted: Granted,
+        _sent_at: Timestamp,
+        orders: &mut Orders,
+    ) {
+        let worker = tag as WorkerNumber;
+        self.tokens[worker as usize] = Some(Own::new(now, granted));
+        orders.push(Order::Resume(worker));
+    }
+
+    fn not_granted(&mut self, _now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
+        orders.push(Order::Fail(tag as WorkerNumber, failure.retry_after));
+    }
+}

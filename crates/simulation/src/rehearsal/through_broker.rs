@@ -1,0 +1,242 @@
+//! Bellwether beside callers that know nothing of it: its token endpoint, and its gateway.
+//!
+//! There is one broker, however many processes the workers are in. What it answers by itself takes
+//! no time.
+
+use std::time::Duration;
+
+use bellwether_lifecycle::{Event, Need, Timestamp, Verdict, WaiterId};
+
+use super::Setup;
+use super::broker::{Brokers, PATIENCE, Spend};
+use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Own, Refusal, WorkerNumber};
+use crate::by_number::Granted;
+
+/// The one broker.
+const BROKER: u32 = 0;
+
+/// Workers log in by themselves, as without Bellwether, and only the URL is another: the token
+/// endpoint hands out what it holds, with the time that is left.
+#[derive(Debug)]
+pub(super) struct TokenEndpoint {
+    brokers: Brokers,
+    tokens: Vec<Option<Own>>,
+}
+
+impl TokenEndpoint {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let tokens = vec![None; setup.workers.max(1) as usize];
+        Self { brokers: Brokers::new(setup, 1), tokens }
+    }
+
+    fn pass_answers_on(&mut self, now: Timestamp, orders: &mut Orders) {
+        for (worker, verdict) in std::mem::take(&mut self.brokers.answers) {
+            let served = match verdict {
+                Verdict::Serve { member } => self.brokers.served(now, member),
+                Verdict::Keep | Verdict::Failed(_) => None,
+            };
+            self.tokens[worker as usize] = served.map(|granted| Own::new(now, granted));
+            orders.push(match served {
+                Some(_) => Order::Resume(worker),
+                None => Order::Fail(worker, None),
+            });
+        }
+    }
+}
+
+impl Machine for TokenEndpoint {
+    const SHIELDS: bool = true;
+
+    fn ask(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        _until: Timestamp,
+        orders: &mut Orders,
+    ) -> Access {
+        let own = self.tokens[worker as usize].filter(|token| !token.is_expired(now));
+        if let Some(token) = own {
+            return Access::Use(Bearer::lone(token.serial));
+        }
+        if let Some(granted) = self.brokers.hand_out(now) {
+            self.tokens[worker as usize] = Some(Own::new(now, granted));
+            return Access::Use(Bearer::lone(granted.serial));
+        }
+        let waiter = WaiterId(u64::from(worker));
+        let asked = Event::Asked { waiter, need: Need::HandOut, until: now + PATIENCE };
+        self.brokers.tell(now, BROKER, asked, orders);
+        self.pass_answers_on(now, orders);
+        Access::Wait
+    }
+
+    fn refused(
+        &mut self,
+        _now: Timestamp,
+        worker: WorkerNumber,
+        _bearer: Bearer,
+        _sent_at: Timestamp,
+        _orders: &mut Orders,
+    ) -> Refusal {
+        self.tokens[worker as usize] = None;
+        Refusal::Seen { retry_after: None }
+    }
+
+    fn granted(
+        &mut self,
+        now: Timestamp,
+        tag: u64,
+        granted: Granted,
+        sent_at: Timestamp,
+        orders: &mut Orders,
+    ) {
+        self.brokers.granted(now, tag, granted, sent_at, orders);
+        self.pass_answers_on(now, orders);
+    }
+
+    fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
+        self.brokers.not_granted(now, tag, failure, orders);
+        self.pass_answers_on(now, orders);
+    }
+
+    fn sleepers(&self) -> u32 {
+        self.brokers.count()
+    }
+
+    fn woken(&mut self, now: Timestamp, process: u32, orders: &mut Orders) {
+        self.brokers.woken(now, process, orders);
+        self.pass_answers_on(now, orders);
+    }
+}
+
+/// Workers call the API through the gateway, which puts in a token for each request, and cures and
+/// replays what is refused, once.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    brokers: Brokers,
+    /// Whether a worker's request was sent before.
+    replays: Vec<bool>,
+}
+
+impl Gateway {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let replays = vec![false; setup.workers.max(1) as usize];
+        Self { brokers: Brokers::new(setup, 1), replays }
+    }
+
+    fn pass_answers_on(&mut self, orders: &mut Orders) {
+        for (worker, verdict) in self.brokers.answers.drain(..) {
+            orders.push(match verdict {
+                Verdict::Serve { .. } => Order::Resume(worker),
+                Verdict::Keep | Verdict::Failed(_) => Order::Fail(worker, None),
+            });
+        }
+    }
+}
+
+impl Machine for Gateway {
+    const SHIELDS: bool = true;
+
+    fn ask(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        _until: Timestamp,
+        orders: &mut Orders,
+    ) -> Access {
+        match self.brokers.spend(now, BROKER) {
+            Spend::With(bearer) => Access::Use(bearer),
+            Spend::Until(opens) if opens > now + PATIENCE => {
+                let seconds = crate::organisation::retry_after_seconds(now.until(opens));
+                Access::Throttled { retry_after: Duration::from_secs(seconds) }
+            }
+            Spend::Until(opens) => {
+                self.brokers.wait_for_room(worker, opens, orders);
+                Access::Wait
+            }
+            Spend::Empty => {
+                let waiter = WaiterId(u64::from(worker));
+                let asked = Event::Asked { waiter, need: Need::Use, until: now + PATIENCE };
+                self.brokers.tell(now, BROKER, asked, orders);
+                self.pass_answers_on(orders);
+                Access::Wait
+            }
+        }
+    }
+
+    fn accepted(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        bearer: Bearer,
+        sent_at: Timestamp,
+        orders: &mut Orders,
+    ) {
+        self.replays[worker as usize] = false;
+        self.brokers.accepted(now, BROKER, bearer, sent_at, orders);
+    }
+
+    fn refused(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        bearer: Bearer,
+        sent_at: Timestamp,
+        orders: &mut Orders,
+    ) -> Refusal {
+        let Bearer { member, generation, .. } = bearer;
+        if std::mem::take(&mut self.replays[worker as usize]) {
+            let event = Event::ReplayRefused { member, generation };
+            self.brokers.tell(now, BROKER, event, orders);
+            return Refusal::Seen { retry_after: None };
+        }
+        self.replays[worker as usize] = true;
+        self.brokers.refused(now, (BROKER, worker), bearer, sent_at, orders);
+        self.pass_answers_on(orders);
+        Refusal::Unseen
+    }
+
+    fn throttled(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerNumber,
+        bearer: Bearer,
+        retry_after: Duration,
+    ) -> Refusal {
+        self.brokers.throttled(BROKER, bearer, now + retry_after);
+        let first = !std::mem::replace(&mut self.replays[worker as usize], true);
+        if first
+            && self.brokers.has_room(now, BROKER)
+            && let Spend::With(other) = self.brokers.spend(now, BROKER)
+        {
+            return Refusal::Again(other);
+        }
+        self.replays[worker as usize] = false;
+        Refusal::Seen { retry_after: Some(retry_after) }
+    }
+
+    fn granted(
+        &mut self,
+        now: Timestamp,
+        tag: u64,
+        granted: Granted,
+        sent_at: Timestamp,
+        orders: &mut Orders,
+    ) {
+        self.brokers.granted(now, tag, granted, sent_at, orders);
+        self.pass_answers_on(orders);
+    }
+
+    fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
+        self.brokers.not_granted(now, tag, failure, orders);
+        self.pass_answers_on(orders);
+    }
+
+    fn sleepers(&self) -> u32 {
+        self.brokers.count()
+    }
+
+    fn woken(&mut self, now: Timestamp, process: u32, orders: &mut Orders) {
+        self.brokers.woken(now, process, orders);
+        self.pass_answers_on(orders);
+    }
+}
