@@ -195,7 +195,16 @@ impl Handle {
     /// report it, it is renewed once, and only while it is still held.
     pub async fn refused(&self, token: &Token, sent_at: Timestamp) -> Refusal {
         self.shared.note_used();
+        // So young that the API may not know it yet: nothing is renewed for that.
+        if token.accepted_sent_at().is_none()
+            && let Some(before) = self.shared.before(token)
+        {
+            return Refusal::Cure(before);
+        }
         let accepted_since = token.accepted_sent_at().is_some_and(|accepted| accepted > sent_at);
+        if !accepted_since {
+            token.note_refused();
+        }
         let (member, generation) = (token.member(), token.held().generation);
         match self.ask(Ask::Cure { member, generation, accepted_since }, self.patience()).await {
             Ok(Some(newer)) => Refusal::Cure(newer),
@@ -207,6 +216,7 @@ impl Handle {
     /// The API refused the replay of a refused request with this token, its cure: no renewal is
     /// forced for 30 s, doubling to 10 min, until a refused request is cured.
     pub fn replay_refused(&self, token: &Token) {
+        self.shared.forget_replaced(token);
         let (member, generation) = (token.member(), token.held().generation);
         self.tell(Tell::ReplayRefused { member, generation });
     }

@@ -230,7 +230,7 @@ impl Scheduler {
         self.credentials.insert(id, Box::new(entry));
         for token in restored {
             let (member, held) = (token.member(), *token.held());
-            self.handle_with(id, Event::Restored { member, held }, Some(token));
+            self.handle_with(id, Event::Restored { member, held }, Some(token.inherited()));
         }
     }
 
@@ -468,6 +468,7 @@ impl Scheduler {
                     Counters::add(&counters.adopted);
                 }
                 entry.shared.set_last_error(None);
+                let token = if landed.sent { token } else { token.inherited() };
                 let held = *token.held();
                 if held.generation < entry.generation(member) {
                     let name = entry.shared.settings.load().name.to_string();

@@ -1,12 +1,14 @@
 //! What a credential's handles read without asking anybody.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bellwether_lifecycle::{Budget, Held, PerMember, Status, Take, Timestamp};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::sleep;
 
 use crate::error::RenewalError;
 use crate::settings::Credential;
@@ -40,7 +42,12 @@ struct Rare {
     last_error: ArcSwapOption<RenewalError>,
     checking: tokio::sync::Mutex<()>,
     published: Notify,
+    /// Tokens that were replaced a moment ago, for an API that does not know their successors yet.
+    replaced: Mutex<Vec<Arc<Token>>>,
 }
+
+/// An API may refuse a token for so long after its issue, until word of it has spread.
+const SPREADS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What happened to a credential since it was added. They start again after 2³² - 1.
 #[derive(Debug, Default)]
@@ -125,20 +132,70 @@ impl Shared {
 
     /// From now on this is the member's token, `gained` generations after the one before. Called by
     /// the scheduler alone.
-    pub(crate) fn publish(&self, token: Token, gained: u64) {
+    pub(crate) fn publish(self: &Arc<Self>, token: Token, gained: u64) {
         let member = token.member();
         let generation = self.generation.fetch_add(gained, Ordering::Relaxed) + gained;
-        let held_generation = token.held().generation;
+        let (held, is_inherited) = (*token.held(), token.is_inherited());
         if let Some(slot) = self.slots.get(usize::from(member)) {
-            slot.store(Some(Arc::new(token.numbered(generation))));
+            let replaced = slot.swap(Some(Arc::new(token.numbered(generation))));
+            self.keep_for_a_while(replaced);
         }
         // After the slot: what may be spent can be found there.
-        self.with_budget(|budget| budget.publish(member, Some(held_generation)));
+        self.with_budget(|budget| match is_inherited {
+            true => budget.inherit(member, held.generation, held.sent_at, self.now()),
+            false => budget.publish(member, Some(held.generation)),
+        });
         // Either the listener is seen here, or what is in the slot is seen there.
         fence(Ordering::SeqCst);
         if let Some(rare) = self.rare.get() {
             rare.published.notify_waiters();
         }
+    }
+
+    /// What the API took until now serves while its successor becomes known there.
+    fn keep_for_a_while(self: &Arc<Self>, token: Option<Arc<Token>>) {
+        let now = self.now();
+        let serves = |token: &Arc<Token>| {
+            let is_good = token.accepted_sent_at().is_some() && !token.is_refused();
+            is_good && token.held().is_alive(now)
+        };
+        let Some(token) = token.filter(serves) else { return };
+        self.replaced(&self.rare.get_or_init(Box::default).replaced).push(Arc::clone(&token));
+        let shared = Arc::downgrade(self);
+        tokio::spawn(async move {
+            sleep(SPREADS_WITHIN).await;
+            if let Some(shared) = shared.upgrade() {
+                shared.forget_replaced(&token);
+            }
+        });
+    }
+
+    /// The token that this one replaced a moment ago, if it still serves.
+    pub(crate) fn before(&self, token: &Token) -> Option<Arc<Token>> {
+        let replaced = self.replaced(&self.rare.get()?.replaced);
+        let is_before = |known: &&Arc<Token>| {
+            known.member() == token.member() && known.held().generation < token.held().generation
+        };
+        let before = replaced.iter().rev().find(is_before)?;
+        before.held().is_alive(self.now()).then(|| Arc::clone(before))
+    }
+
+    /// A replaced token serves no more.
+    pub(crate) fn forget_replaced(&self, token: &Token) {
+        if let Some(rare) = self.rare.get() {
+            let is_it = |known: &Arc<Token>| {
+                known.member() == token.member()
+                    && known.held().generation == token.held().generation
+            };
+            self.replaced(&rare.replaced).retain(|known| !is_it(known));
+        }
+    }
+
+    fn replaced<'a>(
+        &self,
+        replaced: &'a Mutex<Vec<Arc<Token>>>,
+    ) -> MutexGuard<'a, Vec<Arc<Token>>> {
+        replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The member's token goes to nobody any more.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bellwether_lifecycle::{Held, Timestamp, UnixTime};
@@ -23,6 +23,8 @@ pub struct Token {
     accepted_sent_at: AtomicU64,
     /// When it was last checked, whatever that told; nanoseconds since boot, 0 for never.
     checked_at: AtomicU64,
+    is_inherited: bool,
+    is_refused: AtomicBool,
 }
 
 /// What is made of a token when somebody wants it.
@@ -52,7 +54,29 @@ impl Token {
             expires_wall,
             accepted_sent_at: AtomicU64::new(0),
             checked_at: AtomicU64::new(0),
+            is_inherited: false,
+            is_refused: AtomicBool::new(false),
         })
+    }
+
+    /// Of a token that others have had, and may have spent.
+    pub(crate) fn inherited(self) -> Self {
+        Self { is_inherited: true, ..self }
+    }
+
+    /// Whether others have had it.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.is_inherited
+    }
+
+    /// The API refused it.
+    pub(crate) fn note_refused(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the API ever refused it.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
     }
 
     /// Gives the token its number among all of its credential's.

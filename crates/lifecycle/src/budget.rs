@@ -33,7 +33,26 @@ pub struct Budget {
 struct Account {
     generation: Option<u64>,
     spent: VecDeque<Timestamp>,
+    inherited: Option<Inherited>,
     closed_until: Timestamp,
+}
+
+/// A token that others may have spent before it came here: taken for spent evenly, as much as the
+/// limit allows, since its issue.
+#[derive(Clone, Copy, Debug)]
+struct Inherited {
+    issued_at: Timestamp,
+    at: Timestamp,
+}
+
+impl Inherited {
+    /// What others may have spent in the span that ends now.
+    fn spent(&self, quota: Quota, now: Timestamp) -> usize {
+        let begins = self.issued_at.max(now - (quota.per + ARRIVAL_SLACK));
+        let overlap = begins.until(self.at).as_nanos() * u128::from(quota.requests);
+        let spent = overlap / quota.per.as_nanos().max(1);
+        usize::try_from(spent).unwrap_or(usize::MAX).min(quota.requests as usize)
+    }
 }
 
 /// What an API request is told.
@@ -66,6 +85,17 @@ impl Budget {
         }
     }
 
+    /// The same for a token that others have had since `issued_at`, and may have spent.
+    pub fn inherit(&mut self, member: u16, generation: u64, issued_at: Timestamp, now: Timestamp) {
+        let known = self.members.get(usize::from(member)).and_then(|account| account.generation);
+        self.publish(member, Some(generation));
+        if known != Some(generation)
+            && let Some(account) = self.members.get_mut(usize::from(member))
+        {
+            account.inherited = Some(Inherited { issued_at, at: now });
+        }
+    }
+
     /// Spends the token with most budget left; those equal take turns.
     pub fn take(&mut self, now: Timestamp) -> Take {
         let span = self.quota.per + ARRIVAL_SLACK;
@@ -83,11 +113,18 @@ impl Budget {
             while account.spent.front().is_some_and(|&at| at + span <= now) {
                 account.spent.pop_front();
             }
-            let spent = account.spent.len();
+            let by_others = account.inherited.map_or(0, |by| by.spent(self.quota, now));
+            if by_others == 0 {
+                account.inherited = None;
+            }
+            let spent = account.spent.len() + by_others;
             if now < account.closed_until {
                 opens = opens.min(account.closed_until);
             } else if spent >= self.quota.requests as usize {
-                opens = opens.min(account.spent.front().map_or(now, |&at| at + span));
+                let ours = account.spent.front().map_or(Timestamp::NEVER, |&at| at + span);
+                let step = self.quota.per / self.quota.requests.max(1);
+                let others = if by_others > 0 { now + step } else { Timestamp::NEVER };
+                opens = opens.min(ours.min(others));
             } else if best.is_none_or(|(least, _)| spent < least) {
                 best = Some((spent, index));
             }
@@ -119,8 +156,9 @@ impl Budget {
             if now < account.closed_until {
                 return 0;
             }
-            let spent = account.spent.iter().filter(|&&at| at + span > now).count() as u64;
-            u64::from(self.quota.requests).saturating_sub(spent)
+            let ours = account.spent.iter().filter(|&&at| at + span > now).count();
+            let by_others = account.inherited.map_or(0, |by| by.spent(self.quota, now));
+            u64::from(self.quota.requests).saturating_sub((ours + by_others) as u64)
         };
         self.members.iter().filter(|account| account.generation.is_some()).map(left).sum()
     }
@@ -162,6 +200,45 @@ mod tests {
             }
         }
         assert!(sent.len() >= 290, "{}", sent.len());
+        for (i, start) in sent.iter().enumerate() {
+            let within = sent[i..].iter().take_while(|&&t| t < start + 10_000).count();
+            assert!(within <= 50, "{within} from {start}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_others_had_is_taken_for_spent() {
+        let quota = Quota { requests: 50, per: Duration::from_secs(10) };
+        #[rustfmt::skip]
+        let cases = [
+            // issued so many ms before, left at once, after 5 s, after 11 s
+            (60_000, 0,  25, 50),
+            (5_000,  25, 25, 50),
+            (100,    50, 50, 50),
+        ];
+        for (age, at_once, later, at_last) in cases {
+            let mut budget = Budget::new(quota, 1);
+            budget.inherit(0, 7, at(100_000 - age), at(100_000));
+            let left = [0, 5_000, 11_000].map(|after| budget.left(at(100_000 + after)));
+            assert_eq!(left, [at_once, later, at_last], "{age} ms old");
+        }
+        // Whatever others did within the limit, evenly, and we do after: no span has more.
+        let mut budget = Budget::new(quota, 1);
+        budget.inherit(0, 7, at(0), at(100_000));
+        let mut sent: Vec<u64> = (1..=50).map(|number| 90_000 + number * 200).collect();
+        let mut now = 100_000;
+        while now < 130_000 {
+            match budget.take(at(now)) {
+                Take::Spend { .. } => sent.push(now),
+                Take::Wait(opens) => {
+                    assert!(opens > at(now), "it never waits for now");
+                    now = opens.as_nanos().div_ceil(1_000_000) - 1;
+                }
+                Take::Empty => unreachable!("a token is held"),
+            }
+            now += 1;
+        }
+        assert!(sent.len() >= 190, "{}", sent.len());
         for (i, start) in sent.iter().enumerate() {
             let within = sent[i..].iter().take_while(|&&t| t < start + 10_000).count();
             assert!(within <= 50, "{within} from {start}");
