@@ -60,6 +60,8 @@ struct Published {
 struct Row {
     serial: u64,
     held: Option<Held>,
+    /// Which process got the token; the others take it for spent.
+    renewed_by: u32,
     /// Which process renews it.
     holder: Option<u32>,
 }
@@ -264,7 +266,7 @@ impl Brokers {
         let row = &mut self.rows[usize::from(member)];
         let generation = row.generation() + 1;
         let held = Held { generation, sent_at, lifetime: granted.expires_in };
-        *row = Row { serial: granted.serial, held: Some(held), holder: None };
+        *row = Row { serial: granted.serial, held: Some(held), renewed_by: process, holder: None };
         self.settle(now, process, member, Settled::Answered);
         self.tell(now, process, Event::Granted { member, held }, orders);
     }
@@ -314,7 +316,11 @@ impl Brokers {
                         Published { serial: rows[index].serial, held, accepted_sent_at: None };
                     broker.published[index] = Some(token);
                     if let Some(budget) = &mut broker.budget {
-                        budget.publish(member, Some(held.generation));
+                        if rows[index].renewed_by == process {
+                            budget.publish(member, Some(held.generation));
+                        } else {
+                            budget.inherit(member, held.generation, held.sent_at, now);
+                        }
                     }
                     orders.extend(broker.waiting.drain(..).map(Order::Resume));
                 }
