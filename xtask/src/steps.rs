@@ -60,6 +60,8 @@ fn rust_steps(root: &Path, checks: &Path) -> Result<(), String> {
     let lints =
         ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     cargo(root, checks, "lints", &lints)?;
+    let mut install = Command::new(root.join("interop/install"));
+    run("test-servers", checks, install.arg("postgresql").current_dir(root))?;
     cargo(root, checks, "tests", &["test", "--workspace", "--all-features", "--no-fail-fast"])
 }
 

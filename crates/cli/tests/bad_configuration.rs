@@ -222,6 +222,7 @@ const BAD: &[Row] = &[
     ("too many workers", "workers = 20", "workers = 2000", 67, "poll[0].workers", "from 1 to 1000"),
     ("a condition in words", "conditional = true", "conditional = \"yes\"", 68, "poll[0].conditional", "must be true or false"),
     ("two outputs", "{ files = \"samples\", rotate = \"64MiB\" }", "{ files = \"a\", sqlite = \"b\" }", 69, "poll[0].output", "names one place"),
+    ("a URL with a password in the file", "{ files = \"samples\", rotate = \"64MiB\" }", "{ postgres = \"postgres://u:s3cr3t@h/d\" }", 69, "poll[0].output.postgres", "secrets are not written here"),
     ("an output that is none", "{ files = \"samples\", rotate = \"64MiB\" }", "\"samples\"", 69, "poll[0].output", "is no output"),
     ("a size without a unit", "rotate = \"64MiB\"", "rotate = \"64\"", 69, "poll[0].output.rotate", ""),
     ("a poll's key misspelt", "items = ", "item = ", 65, "poll[0].item", "did you mean items?"),

@@ -122,6 +122,42 @@ impl Serialize for Line<'_> {
     }
 }
 
+/// The columns of a table that not every kind has.
+#[derive(Default)]
+pub(crate) struct Row<'a> {
+    pub(crate) at: Option<f64>,
+    pub(crate) latency: Option<f64>,
+    pub(crate) late: Option<bool>,
+    pub(crate) status: Option<u16>,
+    pub(crate) data: Option<&'a str>,
+    pub(crate) why: Option<&'a str>,
+    pub(crate) tries: Option<u32>,
+}
+
+impl<'a> Row<'a> {
+    pub(crate) fn of(what: &'a What) -> Self {
+        match what {
+            What::Sample { at, latency, late, status, data } => Self {
+                at: Some(seconds(*at)),
+                latency: Some(*latency as f64 / 1e3),
+                late: Some(*late),
+                status: Some(*status),
+                data: data.as_ref().map(|data| data.get()),
+                ..Self::default()
+            },
+            What::Gap { why, tries } => {
+                Self { why: Some(why), tries: Some(*tries), ..Self::default() }
+            }
+            What::Backfill { at, status, data } => Self {
+                at: Some(seconds(*at)),
+                status: Some(*status),
+                data: Some(data.get()),
+                ..Self::default()
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::cursor::Cursor;
-use crate::entry::{Entry, What, seconds};
+use crate::entry::{Entry, Row, seconds};
 use crate::output::{Output, OutputError, Resumed};
 
 const SCHEMA: &str = "
@@ -175,41 +175,5 @@ impl Output for Sqlite {
             transaction.execute(upsert, params![cursor.plan.poll, text])
         })?;
         Ok(())
-    }
-}
-
-/// The columns that not every kind has.
-#[derive(Default)]
-struct Row<'a> {
-    at: Option<f64>,
-    latency: Option<f64>,
-    late: Option<bool>,
-    status: Option<u16>,
-    data: Option<&'a str>,
-    why: Option<&'a str>,
-    tries: Option<u32>,
-}
-
-impl<'a> Row<'a> {
-    fn of(what: &'a What) -> Self {
-        match what {
-            What::Sample { at, latency, late, status, data } => Self {
-                at: Some(seconds(*at)),
-                latency: Some(*latency as f64 / 1e3),
-                late: Some(*late),
-                status: Some(*status),
-                data: data.as_ref().map(|data| data.get()),
-                ..Self::default()
-            },
-            What::Gap { why, tries } => {
-                Self { why: Some(why), tries: Some(*tries), ..Self::default() }
-            }
-            What::Backfill { at, status, data } => Self {
-                at: Some(seconds(*at)),
-                status: Some(*status),
-                data: Some(data.get()),
-                ..Self::default()
-            },
-        }
     }
 }

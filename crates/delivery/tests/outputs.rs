@@ -1,10 +1,15 @@
 //! Every output keeps what it was given, whenever the process that gave it was killed.
 
+mod server;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use bellwether_delivery::{Cursor, Entry, Files, Output, Plan, Sqlite, What};
+use bellwether_delivery::{Cursor, Entry, Files, Output, Plan, Postgres, Sqlite, What};
+use rustls::{ClientConfig, RootCertStore};
 
 const ROTATE: u64 = 2_000;
 
@@ -39,11 +44,23 @@ fn part(slot: u64, number: u32, of: u32) -> Entry {
 
 type Open = fn(&Path) -> Box<dyn Output>;
 
-fn outputs() -> [(&'static str, Open); 2] {
+fn outputs() -> [(&'static str, Open); 3] {
+    let [files, sqlite] = local();
+    [files, sqlite, ("postgres", |place| Box::new(postgres(&server::url(place))))]
+}
+
+/// Those that a process has to itself while it lives.
+fn local() -> [(&'static str, Open); 2] {
     [
         ("files", |place| Box::new(Files::new(place.join("samples"), ROTATE))),
         ("sqlite", |place| Box::new(Sqlite::new(place.join("samples.db")))),
     ]
+}
+
+fn postgres(url: &str) -> Postgres {
+    static WRITERS: AtomicU32 = AtomicU32::new(0);
+    let writer = WRITERS.fetch_add(1, Ordering::Relaxed).to_string();
+    Postgres::new(url, no_tls(), writer).expect("a URL")
 }
 
 fn set(slots: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
@@ -117,7 +134,7 @@ fn another_series_or_poll_is_not_taken_for_this_one() {
 
 #[test]
 fn two_processes_do_not_write_to_one_place() {
-    for (name, open) in outputs() {
+    for (name, open) in local() {
         let place = tempfile::tempdir().unwrap();
         let mut first = open(place.path());
         first.resume("p").unwrap();
@@ -134,7 +151,7 @@ fn two_processes_do_not_write_to_one_place() {
 /// Whoever removes what is written to must not make what comes after vanish with it.
 #[test]
 fn a_place_that_vanished_is_made_anew() {
-    for (name, open) in outputs() {
+    for (name, open) in local() {
         let place = tempfile::tempdir().unwrap();
         let mut output = open(place.path());
         output.resume("p").unwrap();
@@ -227,4 +244,73 @@ fn a_file_that_is_no_database_says_so() {
     fs::write(&path, "this is a letter to a friend, and no database at all").unwrap();
     let error = Sqlite::new(path).resume("p").unwrap_err().to_string();
     assert!(error.contains("samples.db") && error.contains("not a database"), "{error}");
+}
+
+/// No lock outlives a connection there: whoever comes last writes, and the one before is told.
+#[test]
+fn who_resumes_a_poll_in_postgres_takes_it_over() {
+    let place = tempfile::tempdir().unwrap();
+    let url = server::url(place.path());
+    let (mut first, mut second) = (postgres(&url), postgres(&url));
+    first.resume("p").unwrap();
+    first.sync(&cursor()).unwrap();
+    first.write(&cursor(), &[sample(0)]).unwrap();
+    let resumed = second.resume("p").unwrap().expect("it was synced");
+    assert_eq!(resumed.settled, set([0]));
+    second.write(&cursor(), &[sample(1)]).unwrap();
+    for refused in [first.write(&cursor(), &[gap(1)]), first.sync(&cursor())] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains("another process polls p") && refused.contains("stop this one"),
+            "{refused}"
+        );
+    }
+    drop((first, second));
+    let resumed = postgres(&url).resume("p").unwrap().expect("it was synced");
+    assert_eq!((resumed.settled, resumed.gaps), (set([0, 1]), set([])));
+}
+
+#[test]
+fn a_server_that_went_away_is_told_and_used_again_when_it_is_back() {
+    let place = tempfile::tempdir().unwrap();
+    let url = server::url(place.path());
+    let mut output = postgres(&url);
+    output.resume("p").unwrap();
+    output.sync(&cursor()).unwrap();
+    let mut admin = postgres_client(&url);
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    admin.batch_execute(others).unwrap();
+    // The broken connection is noticed by a write, and the next one has a new connection.
+    let _ = output.write(&cursor(), &[sample(0)]);
+    output.write(&cursor(), &[sample(0)]).unwrap();
+    assert_eq!(output.resume("p").unwrap().unwrap().settled, set([0]));
+}
+
+#[test]
+fn what_is_no_database_says_so_and_shows_no_password() {
+    let error = |url: &str| match Postgres::new(url, no_tls(), "w".into()) {
+        Ok(mut output) => output.resume("p").unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    #[rustfmt::skip]
+    let cases = [
+        ("postgres://u:s3cr3t@127.0.0.1:1/db",   "postgres, db at 127.0.0.1"),
+        ("postgres://u:s3cr3t@127.0.0.1:port/db", "is no URL of PostgreSQL"),
+        ("nonsense s3cr3t",                       "is no URL of PostgreSQL"),
+    ];
+    for (url, says) in cases {
+        let told = error(url);
+        assert!(told.contains(says) && !told.contains("s3cr3t"), "{told}");
+    }
+}
+
+fn no_tls() -> ClientConfig {
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions();
+    tls.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+}
+
+fn postgres_client(url: &str) -> ::postgres::Client {
+    ::postgres::Client::connect(url, ::postgres::NoTls).expect("it runs")
 }

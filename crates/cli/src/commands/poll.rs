@@ -23,6 +23,7 @@ use bellwether_store::{Clock, SystemClock};
 use clap::Args;
 use rustls::RootCertStore;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use url::Url;
 
 use self::backfill::Backfill;
@@ -206,15 +207,17 @@ impl Poll {
         let questions = Questions::new(&api.base, &poll.path, &poll.shape, agents.names())
             .map_err(|error| Failure::Usage(format!("poll {}: {error}", poll.name)))?;
         let plan = plan_of(poll, &questions);
-        let mut output = places::open(&poll.output);
-        let resumed = output.resume(&poll.name).map_err(|error| failed(&error))?;
+        let (place, name) = (poll.output.clone(), poll.name.clone());
+        let opened = spawn_blocking(move || places::open(&place, &name)).await;
+        let (output, resumed) =
+            opened.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
         let timetable = Timetable::new(plan, resumed, &*api.clock);
-        let Timetable { cursor, schedule, settled, .. } = &timetable;
-        let (cursor, schedule) = (cursor.clone(), *schedule);
+        let Timetable { cursor, schedule, settled, .. } = timetable.clone();
         let gaps = Gaps::new(timetable.gaps.iter().copied());
-        let clock = Arc::clone(&api.clock);
-        let writer = Writer::start(output, cursor, settled, gaps.clone(), clock)
-            .map_err(|error| failed(&error))?;
+        let (clock, to_fill) = (Arc::clone(&api.clock), gaps.clone());
+        let start = move || Writer::start(output, cursor, &settled, to_fill, clock);
+        let writer = spawn_blocking(start).await;
+        let writer = writer.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
         let writer = Arc::new(writer);
 
         // Its first slots may have been due before this process began.
@@ -275,7 +278,7 @@ impl Poll {
         let standing = Standing::of(&poller, api, &writer);
         live.end(&Standing { polled: ended, ..standing.clone() });
         let finished = match Arc::into_inner(writer) {
-            Some(writer) => tokio::task::spawn_blocking(|| writer.finish()).await,
+            Some(writer) => spawn_blocking(|| writer.finish()).await,
             None => return Err(Failure::Failed("a worker did not end".to_owned())),
         };
         let finished = finished.map_err(|error| failed(&error))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bellwether_poller::{Shape, Split};
 
+use super::secret_source::{self, SourcedSecret};
 use super::section::{Context, Field, Section};
 use super::{Declared, Named, duration, name, size};
 
@@ -77,6 +78,8 @@ pub enum OutputPlace {
     },
     /// A database file.
     Sqlite(PathBuf),
+    /// A database on a server, by its URL.
+    Postgres(SourcedSecret),
 }
 
 impl Named for Poll {
@@ -236,8 +239,8 @@ fn agents(context: &mut Context<'_>, field: &Field<'_>) -> Option<AgentList> {
 
 /// `-`, or a table that names one place.
 fn output(context: &mut Context<'_>, field: &Field<'_>) -> Option<OutputPlace> {
-    const EXAMPLE: &str =
-        "\"-\", { files = \"DIRECTORY\" }, { sqlite = \"PATH\" } or { cursor = \"PATH\" }";
+    const EXAMPLE: &str = "\"-\", { files = \"DIRECTORY\" }, { sqlite = \"PATH\" }, \
+         { postgres = { env = \"NAME\" } } or { cursor = \"PATH\" }";
     if !field.is_table() {
         return match field.string(context)? {
             "-" => Some(OutputPlace::Lines { cursor: None }),
@@ -252,17 +255,22 @@ fn output(context: &mut Context<'_>, field: &Field<'_>) -> Option<OutputPlace> {
         }
     };
     let (files, sqlite, cursor) = (path("files")?, path("sqlite")?, path("cursor")?);
+    let postgres = match section.optional("postgres") {
+        Some(field) => Some(secret_source::read(context, &field)?),
+        None => None,
+    };
     let rotate = match section.optional("rotate") {
         Some(field) => field.parse(context, size::parse),
         None => Some(DEFAULT_ROTATE),
     };
     section.finish(context);
-    match (files, sqlite, cursor) {
-        (Some(directory), None, None) => {
+    match (files, sqlite, postgres, cursor) {
+        (Some(directory), None, None, None) => {
             Some(OutputPlace::Files { directory, rotate: rotate?.max(1) })
         }
-        (None, Some(path), None) => Some(OutputPlace::Sqlite(path)),
-        (None, None, cursor @ Some(_)) => Some(OutputPlace::Lines { cursor }),
+        (None, Some(path), None, None) => Some(OutputPlace::Sqlite(path)),
+        (None, None, Some(url), None) => Some(OutputPlace::Postgres(url)),
+        (None, None, None, cursor @ Some(_)) => Some(OutputPlace::Lines { cursor }),
         _ => field.refuse(context, format!("names one place: {EXAMPLE}")),
     }
 }

@@ -4,8 +4,10 @@ use std::io::stdout;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use bellwether_delivery::{Files, Lines, Output, Sqlite};
+use bellwether_delivery::{Files, Lines, Output, OutputError, Postgres, Resumed, Sqlite};
 use bellwether_poller::{Agents, discover};
+use bellwether_store::HolderId;
+use rustls::RootCertStore;
 use tokio::process::Command;
 
 use super::{Api, Failure};
@@ -25,14 +27,29 @@ pub(super) fn named(text: &str) -> OutputPlace {
     }
 }
 
-pub(super) fn open(place: &OutputPlace) -> Box<dyn Output> {
-    match place {
+/// An output that is open, with what it has from before. Blocks.
+pub(super) fn open(
+    place: &OutputPlace,
+    poll: &str,
+) -> Result<(Box<dyn Output>, Option<Resumed>), OutputError> {
+    let mut output: Box<dyn Output> = match place {
         OutputPlace::Lines { cursor } => Box::new(Lines::new(stdout(), cursor.clone())),
         OutputPlace::Files { directory, rotate } => {
             Box::new(Files::new(directory.clone(), *rotate))
         }
         OutputPlace::Sqlite(path) => Box::new(Sqlite::new(path.clone())),
-    }
+        OutputPlace::Postgres(url) => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let writer =
+                HolderId::random().map_err(|error| OutputError::new("the kernel", error))?;
+            let writer = format!("{:032x}", writer.as_u128());
+            let tls = bellwether_broker::tls_config(roots);
+            Box::new(Postgres::new(url.value.expose(), tls, writer)?)
+        }
+    };
+    let resumed = output.resume(poll)?;
+    Ok((output, resumed))
 }
 
 /// Whom to poll.
