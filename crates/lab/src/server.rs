@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,24 @@ pub struct Running {
 struct Stage {
     organisation: Mutex<Organisation>,
     now: Now,
+    /// Connections whose first request has not been handled.
+    arriving: AtomicUsize,
+}
+
+/// A connection on which nothing has been handled yet.
+struct Arriving(Arc<Stage>);
+
+impl Arriving {
+    fn on(stage: &Arc<Stage>) -> Self {
+        stage.arriving.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(stage))
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.arriving.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Serves `organisation` on `listener`, login and API alike.
@@ -51,7 +70,8 @@ pub fn serve(
     now: Now,
 ) -> std::io::Result<Running> {
     let address = listener.local_addr()?;
-    let stage = Arc::new(Stage { organisation: Mutex::new(organisation), now });
+    let organisation = Mutex::new(organisation);
+    let stage = Arc::new(Stage { organisation, now, arriving: AtomicUsize::new(0) });
     let listening = tokio::spawn(listen(listener, Arc::clone(&stage)));
     Ok(Running { address, stage, listening })
 }
@@ -83,6 +103,11 @@ impl Running {
         let mut organisation = self.stage.organisation();
         let (now, _) = (self.stage.now)();
         act(&mut organisation, now)
+    }
+
+    /// Connections that were accepted and have brought no request yet, nor ended.
+    pub fn arriving(&self) -> usize {
+        self.stage.arriving.load(Ordering::SeqCst)
     }
 
     /// Stops listening and closes all connections.
@@ -130,7 +155,8 @@ async fn listen(listener: TcpListener, stage: Arc<Stage>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(converse(stream, Arc::clone(&stage)));
+                    let arriving = Arriving::on(&stage);
+                    connections.spawn(converse(stream, Arc::clone(&stage), arriving));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_REST).await,
             },
@@ -139,10 +165,14 @@ async fn listen(listener: TcpListener, stage: Arc<Stage>) {
     }
 }
 
-async fn converse(stream: TcpStream, stage: Arc<Stage>) {
+async fn converse(stream: TcpStream, stage: Arc<Stage>, arriving: Arriving) {
     // Answers are small; none is to wait for the next.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| answer(request, Arc::clone(&stage)));
+    let arriving = Mutex::new(Some(arriving));
+    let service = service_fn(move |request| {
+        let arriving = arriving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        answer(request, Arc::clone(&stage), arriving)
+    });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     // Whether the peer left or the script cut the line, this connection is over.
@@ -153,6 +183,7 @@ async fn converse(stream: TcpStream, stage: Arc<Stage>) {
 async fn answer(
     request: hyper::Request<Incoming>,
     stage: Arc<Stage>,
+    arriving: Option<Arriving>,
 ) -> Result<hyper::Response<Script>, BrokenOff> {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, MAX_BODY).collect().await {
@@ -172,6 +203,7 @@ async fn answer(
         body,
     };
     let Answer { after, outcome } = stage.handle(&request);
+    drop(arriving);
     if !after.is_zero() {
         tokio::time::sleep(after).await;
     }
