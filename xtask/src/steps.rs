@@ -16,7 +16,7 @@ pub(crate) fn all(root: &Path, checks: &Path) -> Result<(), String> {
     demo(root, checks)?;
     torture_steps(root, checks)?;
     interop_steps(root, checks)?;
-    poll_outages(root, checks)?;
+    evidence_steps(root, checks)?;
     leaks::check(checks)?;
     println!("\nAll checks passed. What they printed is in target/checks/.");
     Ok(())
@@ -92,11 +92,17 @@ fn torture_steps(root: &Path, checks: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// A poll of 1,000 agents through outages and a kill, and its books. One minute.
-fn poll_outages(root: &Path, checks: &Path) -> Result<(), String> {
-    let mut command = Command::new(root.join("interop/poll_outages"));
-    command.arg("--bellwether").arg(root.join("target/debug/bellwether"));
-    run("poll-outages", checks, command.args(["--minutes", "1"]).current_dir(root))
+/// JMeter's failure, its cause read from its log and its cure; and a poll of 1,000 agents through
+/// outages and a kill, with its books opened. A minute and a half.
+fn evidence_steps(root: &Path, checks: &Path) -> Result<(), String> {
+    let bellwether = root.join("target/debug/bellwether");
+    for (program, arguments) in [("jmeter_report", &[][..]), ("poll_outages", &["--minutes", "1"])]
+    {
+        let mut command = Command::new(root.join("interop").join(program));
+        command.arg("--bellwether").arg(&bellwether).args(arguments);
+        run(program, checks, command.current_dir(root))?;
+    }
+    Ok(())
 }
 
 fn interop_steps(root: &Path, checks: &Path) -> Result<(), String> {
