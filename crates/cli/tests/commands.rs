@@ -472,3 +472,33 @@ fn the_search_for_secrets_finds_them() {
     }
     assert_eq!(spelled_in(secret, b"nothing of the kind, only words about a client"), None);
 }
+
+#[test]
+fn top_shows_each_look_until_it_is_stopped() {
+    use std::io::{BufRead, BufReader};
+    let stage = Stage::new();
+    let none = stage.run(&["top"]);
+    assert_eq!(none.status.code(), Some(1), "no broker runs");
+    let serving = stage.serve();
+    serving.login(("poller", KEY)).token();
+    for json in [true, false] {
+        let mut command = stage.command(&["top", "--every", "100ms"]);
+        command.args(json.then_some("--json")).stdout(Stdio::piped());
+        let mut top = command.spawn().expect("the binary");
+        let lines = BufReader::new(top.stdout.take().expect("its output")).lines();
+        let looks: Vec<String> =
+            lines.map_while(Result::ok).filter(|line| line.contains("polling")).take(3).collect();
+        assert_eq!(looks.len(), 3, "it goes on");
+        for look in &looks {
+            assert!(look.contains("fresh") && !look.contains('\u{1b}'), "{look}");
+            if json {
+                let view: serde_json::Value = serde_json::from_str(look).expect("a document");
+                assert_eq!(view["credentials"][0]["name"], "polling");
+            }
+        }
+        // Its reader is gone, and it is told to stop: either ends it well.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&top), Signal::TERM);
+        assert!(top.wait().expect("its end").success());
+    }
+    serving.end(Signal::TERM);
+}

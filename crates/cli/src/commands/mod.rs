@@ -14,6 +14,7 @@ mod serve;
 mod stage;
 mod status;
 mod token;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ enum Command {
     Logout(logout::Logout),
     Check(check::Check),
     Status(status::Status),
+    Top(top::Top),
     Poll(Box<poll::Poll>),
     Lab(lab::Lab),
     Doctor(doctor::Doctor),
@@ -54,6 +56,7 @@ impl Command {
             Self::Logout(logout) => logout.run(environment),
             Self::Check(check) => check.run(environment),
             Self::Status(status) => status.run(environment),
+            Self::Top(top) => top.run(environment),
             Self::Poll(poll) => poll.run(environment),
             Self::Lab(lab) => lab.run(environment),
             Self::Doctor(doctor) => doctor.run(),

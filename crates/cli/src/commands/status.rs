@@ -1,6 +1,6 @@
 //! `bellwether status`: the credentials, their state and why.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bellwether_server::CredentialView;
 use bellwether_store::{Clock, SystemClock};
@@ -29,49 +29,67 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self, environment: Environment<'_>) -> Result<(), Failure> {
-        let store = if self.store.is_some() {
-            plan::store(self.store.as_deref(), None, environment).map_err(Failure::Usage)?
-        } else {
-            match load_configuration(self.config.as_deref(), environment) {
-                Ok(configuration) => configuration.store,
-                Err(Failure::Usage(_)) if self.config.is_none() => {
-                    plan::store(None, None, environment).map_err(Failure::Usage)?
-                }
-                Err(failure) => return Err(failure),
-            }
-        };
-        let StoreUrl::Sqlite(path) = &store.url else {
-            return Err(Failure::Usage(
-                "a broker with its store in memory has no socket; look at its admin listener"
-                    .to_owned(),
-            ));
-        };
-        let socket = plan::beside(path, "sock");
-        let answer = super::runtime()?.block_on(local_socket::ask(&socket, &Ask::Status));
-        let views = match answer {
-            Some(Ok(Answer::Status(views))) => views,
-            Some(Ok(Answer::Failed { message })) => return Err(Failure::Failed(message)),
-            Some(Ok(Answer::Token(_))) => {
-                return Err(Failure::Failed("the running broker answers oddly".to_owned()));
-            }
-            Some(Err(error)) => return Err(Failure::Failed(error.to_string())),
-            None => {
-                return Err(Failure::Failed(format!(
-                    "no broker is running on {}; start one with `bellwether serve`",
-                    path.display()
-                )));
-            }
-        };
+        let socket = socket(self.store.as_deref(), self.config.as_deref(), environment)?;
+        let views = super::runtime()?.block_on(views(&socket))?;
         if self.json {
-            let document = serde_json::json!({ "credentials": views });
-            return print_result(&document.to_string());
+            return print_result(&json(&views));
         }
-        let now = SystemClock::new().wall().as_millis() as f64 / 1000.0;
-        print_result(&table(&views, now).to_string())
+        print_result(&table(&views, now()).to_string())
     }
 }
 
-fn table(views: &[CredentialView], now: f64) -> Table {
+/// Where the running broker of a configuration, or of a store, listens for this user.
+pub(super) fn socket(
+    store: Option<&str>,
+    config: Option<&Path>,
+    environment: Environment<'_>,
+) -> Result<PathBuf, Failure> {
+    let store = if store.is_some() {
+        plan::store(store, None, environment).map_err(Failure::Usage)?
+    } else {
+        match load_configuration(config, environment) {
+            Ok(configuration) => configuration.store,
+            Err(Failure::Usage(_)) if config.is_none() => {
+                plan::store(None, None, environment).map_err(Failure::Usage)?
+            }
+            Err(failure) => return Err(failure),
+        }
+    };
+    match &store.url {
+        StoreUrl::Sqlite(path) => Ok(plan::beside(path, "sock")),
+        StoreUrl::Memory => Err(Failure::Usage(
+            "a broker with its store in memory has no socket; look at its admin listener"
+                .to_owned(),
+        )),
+    }
+}
+
+/// What the running broker says of its credentials.
+pub(super) async fn views(socket: &Path) -> Result<Vec<CredentialView>, Failure> {
+    match local_socket::ask(socket, &Ask::Status).await {
+        Some(Ok(Answer::Status(views))) => Ok(views),
+        Some(Ok(Answer::Failed { message })) => Err(Failure::Failed(message)),
+        Some(Ok(Answer::Token(_))) => {
+            Err(Failure::Failed("the running broker answers oddly".to_owned()))
+        }
+        Some(Err(error)) => Err(Failure::Failed(error.to_string())),
+        None => Err(Failure::Failed(format!(
+            "no broker is running on {}; start one with `bellwether serve`",
+            socket.with_extension("").display()
+        ))),
+    }
+}
+
+pub(super) fn json(views: &[CredentialView]) -> String {
+    serde_json::json!({ "credentials": views }).to_string()
+}
+
+/// Unix seconds.
+pub(super) fn now() -> f64 {
+    SystemClock::new().wall().as_millis() as f64 / 1000.0
+}
+
+pub(super) fn table(views: &[CredentialView], now: f64) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     let heads = ["credential", "state", "since", "next", "tokens", "expires in", "why"];
