@@ -425,3 +425,45 @@ fn operators_see_how_it_stands() {
     assert_eq!(lines.last().map(|line| line.is_ok()), Some(true), "it writes to the end");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn whose_reader_has_gone_it_ends() {
+    let stage = stage(&format!("{EACH}output = \"-\""));
+    let mut polling = Polling::start(&stage, &["poll"]);
+    for _ in 0..5 {
+        polling.entry().expect("it goes on");
+    }
+    let Polling { mut child, lines } = polling;
+    drop(lines);
+    assert_eq!(child.wait().expect("its end").code(), Some(1), "nobody would be told any more");
+}
+
+#[test]
+fn told_to_stop_it_ends_though_its_output_takes_nothing() {
+    let stage = stage(&format!("{EACH}output = \"-\""));
+    let full = fs::File::options().write(true).open("/dev/full").expect("a full disk");
+    let mut command = stage.command(&["poll", "--period", "100ms"]);
+    let mut child = command.stdout(full).stderr(Stdio::piped()).spawn().expect("the binary");
+    let mut said = BufReader::new(child.stderr.take().expect("its errors")).lines();
+    let trouble = said.by_ref().map_while(Result::ok).find(|line| line.contains("takes nothing"));
+    assert!(trouble.expect("it says so").contains("No space left"));
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    let last = said.map_while(Result::ok).last().expect("why it failed");
+    assert!(last.contains("were not written, and the next run begins with them"), "{last}");
+    assert_eq!(child.wait().expect("its end").code(), Some(1));
+}
+
+#[test]
+fn another_list_begins_another_series_and_ends_the_one_before() {
+    let stage = stage(&format!("{EACH}output = {{ files = \"samples\" }}"));
+    stage.told(&["poll", "--for", "600ms", "--json"]);
+    stage.file("agents.txt", "somebody else\n");
+    stage.told(&["poll", "--for", "600ms", "--json"]);
+    let text = fs::read_to_string(stage.path("samples/presence-000001.ndjson")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (first, second): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line["series"] == 1);
+    let slots = by_slot(&first);
+    assert_eq!(slots.len() as u64, slots.keys().next_back().unwrap() + 1, "none is missing");
+    assert!(second.iter().all(|line| line["series"] == 2 && line["agent"] == "somebody else"));
+    assert!(!second.is_empty());
+}

@@ -27,6 +27,9 @@ pub struct Cursor {
     pub anchor: u64,
     /// Every slot below is settled.
     pub watermark: u64,
+    /// Slots above it that are settled too: from, and up to but not with.
+    #[serde(default)]
+    pub ahead: Vec<(u64, u64)>,
     /// Gaps that are still to be filled.
     #[serde(default)]
     pub backfill: Vec<u64>,
@@ -35,6 +38,11 @@ pub struct Cursor {
 impl Cursor {
     /// For a plan that begins now.
     pub fn begin(plan: Plan, series: u64, anchor: u64) -> Self {
-        Self { plan, series, anchor, watermark: 0, backfill: Vec::new() }
+        Self { plan, series, anchor, watermark: 0, ahead: Vec::new(), backfill: Vec::new() }
+    }
+
+    /// Slots above the watermark that are settled.
+    pub fn settled_ahead(&self) -> impl Iterator<Item = u64> + '_ {
+        self.ahead.iter().flat_map(|&(from, end)| from..end)
     }
 }

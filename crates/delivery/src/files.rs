@@ -16,12 +16,11 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::cursor::Cursor;
 use crate::entry::Entry;
-use crate::lines::{append, read_cursor, write_cursor};
+use crate::lines::{append, lock, read_cursor, write_cursor};
 use crate::output::{Output, OutputError, Resumed};
 
 /// A directory of numbered files.
@@ -40,6 +39,8 @@ struct Current {
     inode: u64,
     /// Up to here the file has whole entries.
     length: u64,
+    /// What was written since the last sync: after a failed one nobody knows what is on the disk.
+    unsynced: Vec<u8>,
     /// Held while it is open.
     lock: File,
 }
@@ -91,11 +92,7 @@ impl Files {
 
     fn lock(&self, poll: &str) -> Result<File, OutputError> {
         let path = self.directory.join(format!("{poll}.lock"));
-        let file = File::create(&path).map_err(|error| OutputError::at(&path, error))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            OutputError::at(&path, "another process polls into this directory; stop it first")
-        })?;
-        Ok(file)
+        lock(&path, "another process polls into this directory")
     }
 
     fn open(&self, poll: &str, number: u64, lock: File) -> Result<Current, OutputError> {
@@ -109,7 +106,15 @@ impl Files {
             Ok((file, length, inode))
         };
         let (file, length, inode) = opened().map_err(|error| OutputError::at(&path, error))?;
-        Ok(Current { poll: poll.to_owned(), file, number, inode, length, lock })
+        Ok(Current {
+            poll: poll.to_owned(),
+            file,
+            number,
+            inode,
+            length,
+            unsynced: Vec::new(),
+            lock,
+        })
     }
 
     /// The file that is written. If somebody moved or removed it, what comes now goes to a new one.
@@ -118,12 +123,28 @@ impl Files {
         let current = self.current.as_ref().ok_or_else(lost)?;
         let path = self.path(&current.poll, current.number);
         if fs::metadata(&path).map(|found| found.ino()).ok() != Some(current.inode) {
+            // Wherever it is now, what it has is to stay there.
+            current.file.sync_data().map_err(|error| OutputError::at(&path, error))?;
             let lock = current.lock.try_clone().map_err(|error| OutputError::at(&path, error))?;
             let (poll, number) = (current.poll.clone(), current.number);
             self.current = Some(self.open(&poll, number, lock)?);
         }
         let lost = || OutputError::at(&self.directory, "is not open");
         self.current.as_mut().ok_or_else(lost)
+    }
+
+    /// In the next file, with what may not be on the disk.
+    fn begin_again(&mut self) -> Result<(), OutputError> {
+        let Some(old) = &self.current else { return Ok(()) };
+        let (poll, number) = (old.poll.clone(), old.number + 1);
+        let path = self.path(&poll, number);
+        let failed = |error: io::Error| OutputError::at(&path, error);
+        let mut next = self.open(&poll, number, old.lock.try_clone().map_err(failed)?)?;
+        next.file.write_all(&old.unsynced).map_err(failed)?;
+        next.length += old.unsynced.len() as u64;
+        next.unsynced.clone_from(&old.unsynced);
+        self.current = Some(next);
+        Ok(())
     }
 
     /// Slots that are written beyond the mark, and half a line cut off.
@@ -210,13 +231,15 @@ impl Output for Files {
         let mark = read_cursor::<Mark>(&self.mark(poll))?;
         let resumed = match &mark {
             Some(mark) => {
-                let Beyond { settled, gaps, .. } = self.beyond(mark, last)?;
+                let Beyond { mut settled, gaps, .. } = self.beyond(mark, last)?;
+                // What was synced ahead of the watermark lies before the mark.
+                settled.extend(mark.cursor.settled_ahead());
                 Some(Resumed { cursor: mark.cursor.clone(), settled, gaps })
             }
             None => None,
         };
         // Without a cursor nobody knows what the lines in older files mean.
-        let number = if mark.is_some() { last.max(1) } else { last + 1 };
+        let number = mark.map_or(last + 1, |mark| last.max(mark.file).max(1));
         self.current = Some(self.open(poll, number, lock)?);
         Ok(resumed)
     }
@@ -229,6 +252,7 @@ impl Output for Files {
         match current.file.write_all(&text) {
             Ok(()) => {
                 current.length += text.len() as u64;
+                current.unsynced.append(&mut text);
                 Ok(())
             }
             Err(error) => {
@@ -246,14 +270,18 @@ impl Output for Files {
     }
 
     fn sync(&mut self, cursor: &Cursor) -> Result<(), OutputError> {
-        let Some(current) = &self.current else { return Ok(()) };
+        let Some(current) = &mut self.current else { return Ok(()) };
         let (poll, number, offset) = (current.poll.clone(), current.number, current.length);
-        let synced = current.file.sync_data();
-        synced.map_err(|error| OutputError::at(&self.path(&poll, number), error))?;
+        if let Err(error) = current.file.sync_data() {
+            let failed = OutputError::at(&self.path(&poll, number), error);
+            self.begin_again()?;
+            return Err(failed);
+        }
+        current.unsynced.clear();
         let mark = Mark { cursor: cursor.clone(), file: number, offset };
+        let lock = current.lock.try_clone();
         write_cursor(&self.mark(&poll), &mark)?;
         if offset >= self.rotate {
-            let lock = current.lock.try_clone();
             let lock = lock.map_err(|error| OutputError::at(&self.directory, error))?;
             self.current = Some(self.open(&poll, number + 1, lock)?);
         }

@@ -10,6 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+
 use crate::cursor::Cursor;
 use crate::entry::{Entry, Line};
 use crate::output::{Output, OutputError, Resumed};
@@ -18,6 +20,8 @@ use crate::output::{Output, OutputError, Resumed};
 pub struct Lines<W> {
     to: W,
     cursor: Option<PathBuf>,
+    /// Held while it is open.
+    lock: Option<File>,
     /// What a failed write has not written yet: a reader must not get half a line twice.
     left: Vec<u8>,
 }
@@ -25,7 +29,7 @@ pub struct Lines<W> {
 impl<W: Write + Send> Lines<W> {
     /// To `to`; with the path of a file, the cursor is kept there.
     pub fn new(to: W, cursor: Option<PathBuf>) -> Self {
-        Self { to, cursor, left: Vec::new() }
+        Self { to, cursor, lock: None, left: Vec::new() }
     }
 
     fn push(&mut self) -> io::Result<()> {
@@ -44,7 +48,12 @@ impl<W: Write + Send> Lines<W> {
 impl<W: Write + Send> Output for Lines<W> {
     fn resume(&mut self, poll: &str) -> Result<Option<Resumed>, OutputError> {
         let Some(path) = &self.cursor else { return Ok(None) };
-        let cursor = read_cursor::<Cursor>(path)?.filter(|cursor| cursor.plan.poll == poll);
+        self.lock = Some(lock(&path.with_extension("lock"), "another process keeps this cursor")?);
+        let cursor = read_cursor::<Cursor>(path)?;
+        if let Some(other) = cursor.as_ref().filter(|cursor| cursor.plan.poll != poll) {
+            let what = format!("is the cursor of {}; name another for {poll}", other.plan.poll);
+            return Err(OutputError::at(path, what));
+        }
         Ok(cursor.map(|cursor| Resumed { cursor, settled: BTreeSet::new(), gaps: BTreeSet::new() }))
     }
 
@@ -52,7 +61,11 @@ impl<W: Write + Send> Output for Lines<W> {
         if self.left.is_empty() {
             append(&mut self.left, cursor, entries);
         }
-        self.push().map_err(|error| OutputError::new("standard output", error))
+        self.push().map_err(|error| {
+            let failed = OutputError::new("standard output", &error);
+            // Who read it has gone, and will not come back.
+            if error.kind() == io::ErrorKind::BrokenPipe { failed.for_good() } else { failed }
+        })
     }
 
     fn sync(&mut self, cursor: &Cursor) -> Result<(), OutputError> {
@@ -78,6 +91,14 @@ pub(crate) fn append(to: &mut Vec<u8>, cursor: &Cursor, entries: &[Entry]) {
             to.push(b'\n');
         }
     }
+}
+
+/// Held by one process at a time.
+pub(crate) fn lock(path: &Path, taken: &str) -> Result<File, OutputError> {
+    let file = File::create(path).map_err(|error| OutputError::at(path, error))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| OutputError::at(path, format!("{taken}; stop it first")))?;
+    Ok(file)
 }
 
 pub(crate) fn read_cursor<C: serde::de::DeserializeOwned>(

@@ -45,12 +45,24 @@ pub struct Resumed {
 pub struct OutputError {
     place: String,
     what: String,
+    is_final: bool,
 }
 
 impl OutputError {
     /// At a place that a person can find.
     pub fn new(place: impl fmt::Display, what: impl fmt::Display) -> Self {
-        Self { place: place.to_string(), what: what.to_string() }
+        Self { place: place.to_string(), what: what.to_string(), is_final: false }
+    }
+
+    /// Trying again cannot help.
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        Self { is_final: true, ..self }
+    }
+
+    /// Whether trying again cannot help.
+    pub fn is_final(&self) -> bool {
+        self.is_final
     }
 
     pub(crate) fn at(path: &Path, what: impl fmt::Display) -> Self {

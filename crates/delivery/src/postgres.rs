@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use postgres::config::{Host, SslMode};
 use postgres::{Client, Config, Transaction};
@@ -25,6 +26,8 @@ CREATE TABLE IF NOT EXISTS bellwether_entries (
     PRIMARY KEY (poll, series, slot, part, kind)
 );
 CREATE INDEX IF NOT EXISTS bellwether_entries_by_agent ON bellwether_entries (poll, agent, due_at);
+CREATE INDEX IF NOT EXISTS bellwether_long_entries ON bellwether_entries (poll, series, slot)
+    WHERE slots > 1;
 CREATE TABLE IF NOT EXISTS bellwether_cursors (
     poll text PRIMARY KEY, cursor text NOT NULL, writer text NOT NULL
 );
@@ -44,6 +47,10 @@ ON CONFLICT (poll, series, slot, part, kind) DO UPDATE SET
     latency_ms = excluded.latency_ms, late = excluded.late, status = excluded.status,
     data = excluded.data, why = excluded.why, tries = excluded.tries
 ";
+
+/// Limits that a URL may change.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// A database on a server.
 pub struct Postgres {
@@ -73,6 +80,15 @@ impl Postgres {
         };
         if !config.get_hosts().iter().all(is_here) {
             config.ssl_mode(SslMode::Require);
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_WITHIN);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(ANSWER_WITHIN);
+        }
+        if config.get_options().is_none() {
+            config.options(&format!("-c statement_timeout={}", ANSWER_WITHIN.as_millis()));
         }
         if config.get_application_name().is_none() {
             config.application_name("bellwether poll");
@@ -108,6 +124,7 @@ impl Postgres {
             match trouble {
                 Trouble::Database(error) => self.error(&error),
                 Trouble::Other(what) => OutputError::new(&self.place, what),
+                Trouble::TakenOver(what) => OutputError::new(&self.place, what).for_good(),
             }
         })
     }
@@ -132,6 +149,7 @@ impl Postgres {
 enum Trouble {
     Database(postgres::Error),
     Other(String),
+    TakenOver(String),
 }
 
 impl From<postgres::Error> for Trouble {
@@ -145,7 +163,7 @@ fn check(transaction: &mut Transaction<'_>, poll: &str, writer: &str) -> Result<
     let query = "SELECT writer FROM bellwether_cursors WHERE poll = $1 FOR UPDATE";
     let row = transaction.query_opt(query, &[&poll])?;
     match row.map(|row| row.get::<_, String>(0)) {
-        Some(other) if other != writer => Err(Trouble::Other(format!(
+        Some(other) if other != writer => Err(Trouble::TakenOver(format!(
             "another process polls {poll} into this database now; stop this one"
         ))),
         Some(_) | None => Ok(()),

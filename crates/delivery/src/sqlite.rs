@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
-use rustix::fs::{FlockOperation, flock};
 
 use crate::cursor::Cursor;
 use crate::entry::{Entry, Row, seconds};
@@ -21,6 +20,7 @@ CREATE TABLE IF NOT EXISTS entries (
     PRIMARY KEY (poll, series, slot, part, kind)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS entries_by_agent ON entries (poll, agent, due_at);
+CREATE INDEX IF NOT EXISTS long_entries ON entries (poll, series, slot) WHERE slots > 1;
 CREATE TABLE IF NOT EXISTS cursors (poll TEXT PRIMARY KEY, cursor TEXT NOT NULL);
 ";
 
@@ -94,14 +94,8 @@ impl Output for Sqlite {
     fn resume(&mut self, poll: &str) -> Result<Option<Resumed>, OutputError> {
         let mut lock = self.path.as_os_str().to_owned();
         lock.push(format!(".{poll}.lock"));
-        let file = File::create(&lock).map_err(|error| OutputError::at(lock.as_ref(), error))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            OutputError::at(
-                lock.as_ref(),
-                "another process polls into this database; stop it first",
-            )
-        })?;
-        self.lock = Some(file);
+        let taken = "another process polls into this database";
+        self.lock = Some(crate::lines::lock(lock.as_ref(), taken)?);
         let cursor: Option<String> = self.transact(|transaction| {
             let query = "SELECT cursor FROM cursors WHERE poll = ?1";
             transaction.query_row(query, [poll], |row| row.get(0)).optional()

@@ -46,9 +46,16 @@ impl Watermark {
         self.below
     }
 
-    /// Settled slots that are not below it.
-    pub fn ahead(&self) -> &BTreeSet<u64> {
-        &self.ahead
+    /// Settled slots that are not below it: from, and up to but not with.
+    pub fn ahead(&self) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for &slot in &self.ahead {
+            match ranges.last_mut() {
+                Some((_, end)) if *end == slot => *end += 1,
+                Some(_) | None => ranges.push((slot, slot + 1)),
+            }
+        }
+        ranges
     }
 }
 
@@ -68,6 +75,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ahead_is_told_in_stretches() {
+        let watermark = Watermark::new(10, [12, 13, 14, 20, 22]);
+        assert_eq!(watermark.ahead(), [(12, 15), (20, 21), (22, 23)]);
+    }
+
+    #[test]
     fn many_are_settled_at_once() {
         #[rustfmt::skip]
         let cases = [
@@ -82,7 +95,7 @@ mod tests {
             let mut watermark = Watermark::new(below, ahead.iter().copied());
             watermark.settle_all(from, slots);
             assert_eq!(watermark.below(), expected, "{below} {ahead:?} {from} {slots}");
-            assert!(watermark.ahead().iter().all(|slot| *slot > expected));
+            assert!(watermark.ahead().iter().all(|(from, end)| expected < *from && from < end));
         }
     }
 

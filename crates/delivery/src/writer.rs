@@ -115,9 +115,20 @@ impl Writer {
     }
 
     async fn hand_over(&self, slot: u64, slots: u64, entries: Vec<Entry>) {
-        // The semaphore is never closed, and the thread ends after this writer alone.
+        // Where nothing more is taken, the slot is not settled.
         let Ok(room) = Arc::clone(&self.room).acquire_owned().await else { return };
         let _ = self.inbox.send(Parcel { slot, slots, entries, room });
+    }
+
+    /// Takes nothing more: whoever waits to deliver goes away, and what it has stays to be asked for
+    /// again.
+    pub fn refuse_more(&self) {
+        self.room.close();
+    }
+
+    /// Whether it has ended by itself, because the output takes nothing for good.
+    pub fn is_over(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// How delivery stands.
@@ -223,6 +234,7 @@ impl Desk {
 
     fn sync(&mut self) -> Result<(), Undelivered> {
         self.cursor.watermark = self.watermark.below();
+        self.cursor.ahead = self.watermark.ahead();
         self.cursor.backfill = self.gaps.list();
         self.persist(0, |output, cursor| output.sync(cursor))?;
         self.is_dirty = false;
@@ -241,6 +253,9 @@ impl Desk {
         while let Err(error) = attempt(&mut *self.output, &self.cursor) {
             lock(&self.progress).trouble = Some(error.to_string());
             let now = self.clock.now();
+            if error.is_final() {
+                give_up_at = Some(now);
+            }
             match give_up_at {
                 Some(at) if now >= at => {
                     let slots = (slots + self.kept.len()) as u64;

@@ -98,6 +98,23 @@ fn what_was_written_beyond_the_cursor_is_found_again() {
     }
 }
 
+/// Slots settle in any order: when the cursor is written, some above the watermark are synced too.
+#[test]
+fn what_was_synced_ahead_of_the_watermark_is_found_again() {
+    for (name, open) in outputs() {
+        let place = tempfile::tempdir().unwrap();
+        let mut output = open(place.path());
+        output.resume("p").unwrap();
+        let cursor = Cursor { watermark: 1, ahead: vec![(2, 4)], ..cursor() };
+        output.write(&cursor, &[sample(0), sample(2), gap(3)]).unwrap();
+        output.sync(&cursor).unwrap();
+        output.write(&cursor, &[sample(5)]).unwrap();
+        drop(output);
+        let resumed = open(place.path()).resume("p").unwrap().expect("it was synced");
+        assert_eq!(resumed.settled, set([2, 3, 5]), "{name}");
+    }
+}
+
 #[test]
 fn a_long_absence_is_one_entry() {
     for (name, open) in outputs() {

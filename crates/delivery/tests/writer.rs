@@ -35,6 +35,7 @@ struct Shelf {
 struct Has {
     slots: Vec<u64>,
     synced: Vec<u64>,
+    ahead: Vec<(u64, u64)>,
     backfill: Vec<u64>,
     failed: u32,
 }
@@ -74,6 +75,7 @@ impl Output for Shelf {
     fn sync(&mut self, cursor: &Cursor) -> Result<(), OutputError> {
         self.note(|has| {
             has.synced.push(cursor.watermark);
+            has.ahead = cursor.ahead.clone();
             has.backfill = cursor.backfill.clone();
         })
     }
@@ -99,6 +101,7 @@ async fn what_is_handed_over_is_written_and_then_the_cursor_moves() {
     let has = shelf.has.0.lock().unwrap();
     assert_eq!(has.slots, [6, 5, 9, 4]);
     assert_eq!(has.synced.last(), Some(&8), "slot 8 is missing");
+    assert_eq!(has.ahead, [(9, 10)]);
     assert_eq!(has.backfill, [5, 6], "slot 4 was filled");
 }
 

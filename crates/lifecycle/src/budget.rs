@@ -18,6 +18,8 @@ pub struct Quota {
     pub per: Duration,
 }
 
+/// Of what others may have spent, one in so many more.
+const UNEVEN: u32 = 50;
 /// Requests do not arrive as evenly as they left: spans are judged longer by this much.
 const ARRIVAL_SLACK: Duration = Duration::from_millis(100);
 
@@ -50,8 +52,10 @@ impl Inherited {
     fn spent(&self, quota: Quota, now: Timestamp) -> usize {
         let begins = self.issued_at.max(now - (quota.per + ARRIVAL_SLACK));
         let overlap = begins.until(self.at).as_nanos() * u128::from(quota.requests);
-        let spent = overlap / quota.per.as_nanos().max(1);
-        usize::try_from(spent).unwrap_or(usize::MAX).min(quota.requests as usize)
+        let spent = overlap.div_ceil(quota.per.as_nanos().max(1));
+        // Others were a little less even than that.
+        let uneven = if spent == 0 { 0 } else { u128::from(quota.requests / UNEVEN) };
+        usize::try_from(spent + uneven).unwrap_or(usize::MAX).min(quota.requests as usize)
     }
 }
 
@@ -212,9 +216,9 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             // issued so many ms before, left at once, after 5 s, after 11 s
-            (60_000, 0,  25, 50),
-            (5_000,  25, 25, 50),
-            (100,    50, 50, 50),
+            (60_000, 0,  23, 50),
+            (5_000,  24, 24, 50),
+            (0,      50, 50, 50),
         ];
         for (age, at_once, later, at_last) in cases {
             let mut budget = Budget::new(quota, 1);

@@ -83,7 +83,8 @@ fn split(line: &str) -> Result<(&str, u8), String> {
     Ok((name.trim_end(), number))
 }
 
-fn check(name: &str) -> Result<(), String> {
+/// Whether it is a name.
+pub(crate) fn check(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > LONGEST_NAME {
         return Err(format!("a name has 1 to {LONGEST_NAME} bytes"));
     }

@@ -49,6 +49,11 @@ impl Tags {
         Self(Arc::new(Mutex::new(vec![None; questions])))
     }
 
+    /// The next answer is to come whole.
+    pub fn forget(&self, question: u32) {
+        self.keep(usize::try_from(question).unwrap_or(usize::MAX), None);
+    }
+
     fn all(&self) -> MutexGuard<'_, Vec<Option<HeaderValue>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,7 +101,12 @@ impl<S: TokenStrategy> Sampler for DataSampler<S> {
         if let Some(tag) = self.tags.as_ref().and_then(|tags| tags.get(index)) {
             further.insert(IF_NONE_MATCH, tag);
         }
-        let got = self.asker.get(target.clone(), &further, patience).await?;
+        let got = self.asker.get(target.clone(), &further, patience).await;
+        // Whoever is asked to wait for longer comes back for the agent's next slot.
+        let got = got.map_err(|miss| Miss {
+            retry_after: miss.retry_after.map(|after| after.min(patience)),
+            ..miss
+        })?;
         let brought = self.asker.brought(&got, self.split.as_ref())?;
         if let (Some(tags), false) = (&self.tags, got.status == StatusCode::NOT_MODIFIED) {
             tags.keep(index, got.headers.get(ETAG).cloned());

@@ -3,6 +3,8 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::agents::check;
+
 /// Where in an answer the agents are, if it tells of several: names of members, joined by dots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
@@ -31,6 +33,7 @@ pub(crate) fn items(body: &[u8], split: &Split) -> Option<Vec<(String, Box<RawVa
             Value::Number(number) => number.to_string(),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
         };
+        check(&name).ok()?;
         Some((name, value(item)))
     };
     Some(items.iter().filter_map(named).collect())
@@ -68,7 +71,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_split_by_agent() {
-        let body = r#"{"page":{"entities":[{"id":"a","n":1},{"id":7},{"n":2},{"id":null}]}}"#;
+        let body = r#"{"page":{"entities":[{"id":"a","n":1},{"id":7},{"n":2},{"id":null},{"id":"\u0000"}]}}"#;
         let split = |items: &str, id: &str| Split { items: items.into(), id: id.into() };
         let found = items(body.as_bytes(), &split("page.entities", "id")).unwrap();
         let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();

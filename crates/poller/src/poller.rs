@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bellwether_broker::lifecycle::Timestamp;
@@ -32,6 +32,8 @@ pub struct Poller {
     /// workers take turns.
     queue: tokio::sync::Mutex<Queue>,
     stopped: watch::Sender<bool>,
+    /// What is open by then stays open.
+    stopped_at: OnceLock<Timestamp>,
     /// When a try failed last, and why: it kept somebody busy.
     failed: Mutex<(Timestamp, Why)>,
 }
@@ -56,6 +58,7 @@ impl Poller {
             ledger: Mutex::new(Ledger::new(schedule, slots)),
             queue: tokio::sync::Mutex::new(Queue::new(schedule, slots)),
             stopped: watch::Sender::new(false),
+            stopped_at: OnceLock::new(),
             failed: Mutex::new((Timestamp::ZERO, Why::NobodyFree)),
         }
     }
@@ -106,6 +109,8 @@ impl Poller {
 
     /// Takes no more slots. Those that are open stay so, for whoever goes on.
     pub fn stop(&self) {
+        // The first time counts.
+        let _ = self.stopped_at.set(self.clock.now());
         self.stopped.send_replace(true);
     }
 
@@ -117,7 +122,7 @@ impl Poller {
     /// How things stand now.
     pub fn snapshot(&self) -> Snapshot {
         let mut ledger = self.ledger();
-        ledger.advance(self.clock.now());
+        ledger.advance(self.now());
         Snapshot { tally: ledger.tally(), latency: ledger.percentiles() }
     }
 
@@ -171,7 +176,7 @@ impl Poller {
             tries += 1;
             match sampler.sample(slot.agent, now.until(slot.closes)).await {
                 Ok(data) => {
-                    let filled = self.ledger().fill(slot, self.clock.now());
+                    let filled = self.ledger().fill(slot, self.now());
                     return Some(match filled {
                         Filled::Done => Settled::Sampled { data, late: false },
                         Filled::Late => Settled::Sampled { data, late: true },
@@ -191,6 +196,12 @@ impl Poller {
                 }
             }
         }
+    }
+
+    /// The time, until it is stopped.
+    fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        self.stopped_at.get().map_or(now, |&stopped| now.min(stopped))
     }
 
     /// Why nobody came to a slot: what failed while it was open, or too few workers.

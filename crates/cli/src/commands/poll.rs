@@ -37,6 +37,11 @@ use crate::configuration::{
 };
 use crate::{log, plan};
 
+/// How often it looks how things stand.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Told to stop, it waits so long for an output that takes nothing.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+
 /// Poll a resource for many agents on schedule; every sample is delivered, every gap is told
 ///
 /// What is polled stands in the configuration under [[poll]], or is said by flags. After a kill the
@@ -86,7 +91,7 @@ impl Poll {
         log::start_quiet(environment);
         let configuration = load_configuration(self.config.as_deref(), environment)?;
         let poll = self.chosen(&configuration)?;
-        if self.json && poll.output == (OutputPlace::Lines { cursor: None }) {
+        if self.json && matches!(poll.output, OutputPlace::Lines { .. }) {
             return Err(Failure::Usage(
                 "--json prints its document where the samples go; name another --output".to_owned(),
             ));
@@ -174,7 +179,6 @@ impl Poll {
         store: &file::Store,
     ) -> Result<(), Failure> {
         let failed = |error: String| Failure::Failed(error);
-        let stopping = Stopping::listen().map_err(|error| failed(error.to_string()))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let planned = plan::credentials(configuration).map_err(failed)?;
         let planned = planned.into_iter().find(|one| one.settings.name == poll.credential);
@@ -191,17 +195,12 @@ impl Poll {
         let handle = broker.add(planned.settings).await.handle;
         let api =
             Api { handle, connector: connector(&base), base, clock, observed: Arc::default() };
-        let done = self.polled(poll, &api, stopping).await;
+        let done = self.polled(poll, &api).await;
         broker.stop().await;
         done
     }
 
-    async fn polled(
-        &self,
-        poll: &file::Poll,
-        api: &Api,
-        stopping: Stopping,
-    ) -> Result<(), Failure> {
+    async fn polled(&self, poll: &file::Poll, api: &Api) -> Result<(), Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
         let agents = places::agents(poll, api).await?;
         let questions = Questions::new(&api.base, &poll.path, &poll.shape, agents.names())
@@ -209,13 +208,16 @@ impl Poll {
         let plan = plan_of(poll, &questions);
         let (place, name) = (poll.output.clone(), poll.name.clone());
         let opened = spawn_blocking(move || places::open(&place, &name)).await;
-        let (output, resumed) =
+        let (mut output, resumed) =
             opened.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
         let timetable = Timetable::new(plan, resumed, &*api.clock);
-        let Timetable { cursor, schedule, settled, .. } = timetable.clone();
+        let Timetable { cursor, schedule, settled, ended, .. } = timetable.clone();
         let gaps = Gaps::new(timetable.gaps.iter().copied());
         let (clock, to_fill) = (Arc::clone(&api.clock), gaps.clone());
-        let start = move || Writer::start(output, cursor, &settled, to_fill, clock);
+        let start = move || {
+            outlet::tell_end(&mut *output, ended)?;
+            Writer::start(output, cursor, &settled, to_fill, clock)
+        };
         let writer = spawn_blocking(start).await;
         let writer = writer.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
         let writer = Arc::new(writer);
@@ -232,21 +234,26 @@ impl Poll {
         let poller = poller.resumed(Arc::from(priorities), timetable.left_out());
         let poller = Arc::new(poller);
         let backfill = Backfill::new(poll, api, &questions, &timetable, gaps, Arc::clone(&writer))?;
+        let tags = poll.conditional.then(|| Tags::new(questions.count()));
+        let absent = timetable.absent();
         let outlet = Arc::new(Delivering {
             writer: Arc::clone(&writer),
             backfill: backfill.clone(),
             questions: questions.clone(),
             timetable: timetable.clone(),
             members: outlet::Members::new(questions.count()),
+            tags: tags.clone(),
+            clock: Arc::clone(&api.clock),
         });
-        let tags = poll.conditional.then(|| Tags::new(questions.count()));
         let sampler = |_| {
             let (questions, split) = (questions.clone(), poll.split.clone());
             DataSampler::new(api.asker(), questions, split, tags.clone())
         };
         let samplers = (0..poll.workers).map(sampler).collect();
 
-        let scrape = self.scrape(&poll.name, &poller, api, &writer).await?;
+        let scrape = self.scrape(&poll.name, &poller, api, &writer, absent).await?;
+        // Until here a signal ends it on the spot, and nothing is lost by that.
+        let stopping = Stopping::listen().map_err(|error| failed(&error))?;
         let filling = tokio::spawn(backfill.fill());
         let mut live = Live::new(&poll.name);
         let running = async {
@@ -256,16 +263,23 @@ impl Poll {
         let ended = {
             tokio::pin!(running);
             let mut stopping = std::pin::pin!(stopping.wait());
-            let mut is_stopped = false;
-            let mut tick = tokio::time::interval(live.every());
+            let mut refuse_at = None;
+            let mut tick = tokio::time::interval(LOOK_EVERY);
             loop {
                 tokio::select! {
                     snapshot = &mut running => break snapshot,
-                    () = &mut stopping, if !is_stopped => {
-                        is_stopped = true;
+                    () = &mut stopping, if refuse_at.is_none() => {
                         poller.stop();
+                        refuse_at = Some(api.clock.now() + SETTLES_WITHIN);
                     }
-                    _ = tick.tick() => live.show(&Standing::of(&poller, api, &writer)),
+                    _ = tick.tick() => {
+                        live.show(&Standing::of(&poller, api, &writer, absent), api.clock.now());
+                        // An output that takes nothing must not keep whoever has something for it.
+                        if refuse_at.is_some_and(|at| api.clock.now() >= at) || writer.is_over() {
+                            poller.stop();
+                            writer.refuse_more();
+                        }
+                    }
                 }
             }
         };
@@ -275,7 +289,7 @@ impl Poll {
             scrape.stop().await;
         }
         drop(outlet);
-        let standing = Standing::of(&poller, api, &writer);
+        let standing = Standing::of(&poller, api, &writer, absent);
         live.end(&Standing { polled: ended, ..standing.clone() });
         let finished = match Arc::into_inner(writer) {
             Some(writer) => spawn_blocking(|| writer.finish()).await,
@@ -300,6 +314,7 @@ impl Poll {
         poller: &Arc<Poller>,
         api: &Api,
         writer: &Arc<Writer>,
+        absent: u64,
     ) -> Result<Option<Scrape>, Failure> {
         let Some(address) = self.admin_listen else { return Ok(None) };
         let failed = |error: std::io::Error| Failure::Failed(error.to_string());
@@ -309,7 +324,9 @@ impl Poll {
         // The writer ends while scrapers may still ask.
         let writer = Arc::downgrade(writer);
         let scrape = Scrape::start(listener, move |to| match writer.upgrade() {
-            Some(writer) => metrics::write(to, &name, &Standing::of(&poller, &api, &writer)),
+            Some(writer) => {
+                metrics::write(to, &name, &Standing::of(&poller, &api, &writer, absent))
+            }
             None => Err(std::fmt::Error),
         });
         eprintln!("ready admin=http://{address}");
@@ -322,17 +339,20 @@ impl Poll {
 struct Standing {
     polled: Snapshot,
     delivered: Progress,
+    /// Slots that closed while nobody polled, and were told as gaps at the start.
+    absent: u64,
     token_requests: u32,
     status_401: u64,
     status_429: u64,
 }
 
 impl Standing {
-    fn of(poller: &Poller, api: &Api, writer: &Writer) -> Self {
+    fn of(poller: &Poller, api: &Api, writer: &Writer, absent: u64) -> Self {
         let refusals = api.observed.refusals();
         Self {
             polled: poller.snapshot(),
             delivered: writer.progress(),
+            absent,
             token_requests: api.handle.counters().token_requests.load(Ordering::Relaxed),
             status_401: refusals.status_401,
             status_429: refusals.status_429,
@@ -349,6 +369,7 @@ impl Standing {
                 "done": tally.done,
                 "late": tally.late,
                 "gaps": tally.gaps,
+                "absent": self.absent,
                 "open": tally.open,
                 "backfilled": self.delivered.backfilled,
             },
@@ -414,7 +435,7 @@ fn plan_of(poll: &file::Poll, questions: &Questions) -> Plan {
     }
 }
 
-/// Listened for before the poll begins: until then a signal would end it on the spot.
+/// What ends a poll from outside.
 struct Stopping {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
@@ -436,7 +457,7 @@ impl Stopping {
     }
 }
 
-/// A cursor that is kept with its entries.
+/// When a slot is due, in milliseconds since the epoch.
 fn due_at(cursor: &Cursor, slot: u64) -> u64 {
     let Plan { period, units, .. } = cursor.plan;
     let after = u128::from(slot) * u128::from(period) / u128::from(units.max(1));

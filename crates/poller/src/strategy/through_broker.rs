@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_broker::lifecycle::Timestamp;
-use bellwether_broker::{Handle, Token};
+use bellwether_broker::{Handle, Refusal, Token};
 use http::HeaderValue;
 use tokio::time::timeout;
 
@@ -18,12 +18,14 @@ const WAIT_FOR_CURE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct ThroughBroker {
     handle: Handle,
+    /// Stands in for a token that the API does not know yet.
+    stand_in: Option<Arc<Token>>,
 }
 
 impl ThroughBroker {
     /// All workers share the credential behind `handle`.
     pub fn new(handle: Handle) -> Self {
-        Self { handle }
+        Self { handle, stand_in: None }
     }
 }
 
@@ -31,6 +33,9 @@ impl TokenStrategy for ThroughBroker {
     type Bearer = Arc<Token>;
 
     async fn bearer(&mut self, patience: Duration) -> Result<Arc<Token>, NoBearer> {
+        if let Some(token) = self.stand_in.take() {
+            return Ok(token);
+        }
         // The time until there is room again is no reason to rest: a new token brings its own.
         let none = NoBearer { retry_after: None };
         let spent = timeout(patience, self.handle.spend(patience)).await;
@@ -46,8 +51,14 @@ impl TokenStrategy for ThroughBroker {
     }
 
     async fn refused(&mut self, bearer: &Arc<Token>, sent_at: Timestamp) {
-        // Whether this one was cured or another is spent next: the next try asks afresh.
-        let _ = timeout(WAIT_FOR_CURE, self.handle.refused(bearer, sent_at)).await;
+        // With a newer token the next try spends afresh; an older one stands in, once.
+        let cure = timeout(WAIT_FOR_CURE, self.handle.refused(bearer, sent_at)).await;
+        if let Ok(Refusal::Cure(token)) = cure
+            && token.member() == bearer.member()
+            && token.generation() < bearer.generation()
+        {
+            self.stand_in = Some(token);
+        }
     }
 
     fn throttled(&mut self, bearer: &Arc<Token>, retry_after: Duration) -> Option<Duration> {

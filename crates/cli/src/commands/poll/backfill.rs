@@ -79,10 +79,15 @@ impl Backfill {
         let Some(filling) = self.0 else { return std::future::pending().await };
         let (shortest, longest) = PAUSE;
         let mut pause = shortest;
-        let mut last = None;
+        let (mut last, mut has_failed) = (None, false);
         loop {
             let Some(slot) = filling.gaps.next(last) else {
-                filling.more.notified().await;
+                // Once around: what could not be had is tried again, after a while.
+                match std::mem::take(&mut has_failed) {
+                    true => sleep(longest).await,
+                    false => filling.more.notified().await,
+                }
+                last = None;
                 continue;
             };
             match filling.fetch(slot).await {
@@ -92,8 +97,10 @@ impl Backfill {
                 }
                 // The API has no such thing: it stays a gap.
                 Err(Why::Status(400 | 403..=407 | 410..=428)) => filling.gaps.remove(slot),
+                // The API may be down, or not know of this one: the others are not to wait for it.
                 Err(_) => {
                     sleep(pause).await;
+                    (last, has_failed) = (Some(slot), true);
                     pause = (pause * 2).min(longest);
                 }
             }

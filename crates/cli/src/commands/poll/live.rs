@@ -3,11 +3,11 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use bellwether_lifecycle::Timestamp;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Standing;
 
-const REDRAW: Duration = Duration::from_millis(250);
 /// Where nobody watches, lines come this often.
 const LINES: Duration = Duration::from_secs(10);
 const REDRAWS_PER_SECOND: u8 = 8;
@@ -16,6 +16,7 @@ pub(super) struct Live {
     name: String,
     bar: Option<ProgressBar>,
     trouble: Option<String>,
+    next_line_at: Timestamp,
 }
 
 impl Live {
@@ -26,27 +27,29 @@ impl Live {
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
             ProgressBar::with_draw_target(None, target).with_style(style)
         });
-        Self { name: name.to_owned(), bar, trouble: None }
+        Self { name: name.to_owned(), bar, trouble: None, next_line_at: Timestamp::ZERO }
     }
 
-    pub(super) const fn every(&self) -> Duration {
-        if self.bar.is_some() { REDRAW } else { LINES }
-    }
-
-    pub(super) fn show(&mut self, standing: &Standing) {
+    pub(super) fn show(&mut self, standing: &Standing, now: Timestamp) {
         // An output in trouble is told at once, and once.
         let trouble = &standing.delivered.trouble;
         if let Some(trouble) = trouble.as_ref().filter(|_| *trouble != self.trouble) {
             self.line(&format!("{}: the output takes nothing: {trouble}", self.name));
         }
+        if trouble.is_none() && self.trouble.is_some() {
+            self.line(&format!("{}: the output takes everything again", self.name));
+        }
         self.trouble.clone_from(trouble);
-        let told = self.told(standing);
         match &self.bar {
             Some(bar) => {
-                bar.set_message(told);
+                bar.set_message(self.told(standing));
                 bar.tick();
             }
-            None => eprintln!("{told}"),
+            None if now >= self.next_line_at => {
+                self.next_line_at = now + LINES;
+                eprintln!("{}", self.told(standing));
+            }
+            None => {}
         }
     }
 
@@ -83,6 +86,9 @@ impl Live {
             standing.status_429,
             standing.token_requests,
         );
+        if standing.absent > 0 {
+            told += &format!(" · {} gaps from before", standing.absent);
+        }
         if standing.delivered.backfilled > 0 {
             told += &format!(" · {} gaps filled", standing.delivered.backfilled);
         }

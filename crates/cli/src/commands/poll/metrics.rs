@@ -27,9 +27,12 @@ struct Scraped(Standing);
 
 impl Collector for Scraped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Self(Standing { polled, delivered, token_requests, status_401, status_429 }) = self;
+        let Self(standing) = self;
+        let Standing { polled, delivered, absent, token_requests, status_401, status_429 } =
+            standing;
         let tally = polled.tally;
-        let slots = [("done", tally.done), ("late", tally.late), ("gap", tally.gaps)];
+        let slots =
+            [("done", tally.done), ("late", tally.late), ("gap", tally.gaps), ("absent", *absent)];
         let help = "Slots by what became of them";
         let mut metric = encoder.encode_descriptor("slots", help, None, MetricType::Counter)?;
         for (became, count) in slots {

@@ -1,15 +1,40 @@
 //! From the poller to the writer: what became of a slot, told agent by agent.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bellwether_delivery::{Entry, What, Writer};
-use bellwether_poller::{Brought, Data, Outlet, Questions, Settled, Slot, Why};
+use bellwether_delivery::{Cursor, Entry, Output, OutputError, What, Writer};
+use bellwether_poller::{Brought, Data, Outlet, Questions, Settled, Slot, Tags, Why};
+use bellwether_store::Clock;
 
 use super::backfill::Backfill;
+use super::due_at;
 use super::timetable::Timetable;
 
 /// An absence of more slots is told in one entry for each stretch.
 const TOLD_ONE_BY_ONE: u64 = 10_000;
+
+/// Tells what nobody was told of a series that another one follows.
+pub(super) fn tell_end(
+    output: &mut dyn Output,
+    ended: Option<(Cursor, Vec<Range<u64>>)>,
+) -> Result<(), OutputError> {
+    let Some((cursor, untold)) = ended else { return Ok(()) };
+    let told: Vec<Entry> = untold.into_iter().map(|slots| absence(slots, &cursor)).collect();
+    if told.is_empty() { Ok(()) } else { output.write(&cursor, &told) }
+}
+
+/// One entry for a stretch of slots in which nobody polled.
+fn absence(slots: Range<u64>, cursor: &Cursor) -> Entry {
+    Entry {
+        slot: slots.start,
+        slots: slots.end - slots.start,
+        part: (1, 1),
+        agent: None,
+        due_at: due_at(cursor, slots.start),
+        what: What::Gap { why: Why::NotRunning.to_string(), tries: 0 },
+    }
+}
 
 /// Delivers what the poller brings.
 #[derive(Debug)]
@@ -19,6 +44,8 @@ pub(super) struct Delivering {
     pub(super) questions: Questions,
     pub(super) timetable: Timetable,
     pub(super) members: Members,
+    pub(super) tags: Option<Tags>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// Whom each page told of last, so that a gap can name them.
@@ -48,6 +75,10 @@ impl Outlet<Brought> for Delivering {
         let entries = match settled {
             Settled::Sampled { data, late } => self.sampled(slot, data, late),
             Settled::Gap { why, tries } => {
+                // What came too late was delivered to nobody: it is news again.
+                if let Some(tags) = &self.tags {
+                    tags.forget(slot.agent);
+                }
                 self.backfill.note(slot.number);
                 self.gap(slot.number, slot.agent, why, tries)
             }
@@ -60,7 +91,7 @@ impl Delivering {
     /// Tells of the slots that closed while nobody polled.
     pub(super) async fn tell_absence(&self) {
         let missed = self.timetable.missed();
-        let count: u64 = missed.iter().map(|slots| slots.end - slots.start).sum();
+        let count = self.timetable.absent();
         for slots in missed {
             if count <= TOLD_ONE_BY_ONE {
                 for slot in slots {
@@ -71,15 +102,7 @@ impl Delivering {
                 }
                 continue;
             }
-            let absence = Entry {
-                slot: slots.start,
-                slots: slots.end - slots.start,
-                part: (1, 1),
-                agent: None,
-                due_at: self.timetable.due_at(slots.start),
-                what: What::Gap { why: Why::NotRunning.to_string(), tries: 0 },
-            };
-            self.writer.deliver_absence(absence).await;
+            self.writer.deliver_absence(absence(slots, &self.timetable.cursor)).await;
         }
     }
 
@@ -87,7 +110,8 @@ impl Delivering {
         let due_at = self.timetable.due_at(slot.number);
         let at = brought.at.as_millis();
         let status = brought.status;
-        let latency = at.saturating_sub(due_at) * 1_000;
+        let latency = slot.due.until(self.clock.now()).as_micros();
+        let latency = u64::try_from(latency).unwrap_or(u64::MAX);
         let sample = |data| What::Sample { at, latency, late, status, data };
         let question = self.questions.get(slot.agent);
         let index = usize::try_from(slot.agent).unwrap_or(usize::MAX);

@@ -4,6 +4,7 @@
 //! polls it. What runs goes by the clock that counts, from the first round that may still be filled.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use bellwether_delivery::{Cursor, Plan, Resumed};
@@ -13,8 +14,8 @@ use bellwether_store::Clock;
 
 use super::due_at;
 
-/// A cursor that lies further ahead was written by a clock that was wrong.
-const FURTHEST_AHEAD_MS: u64 = 60_000;
+/// A cursor that lies further ahead was written by a clock that was wrong, or is read by one.
+const FURTHEST_AHEAD_MS: u64 = 2_000;
 
 /// What to poll from now on, and what was settled before.
 #[derive(Clone, Debug)]
@@ -27,19 +28,27 @@ pub(super) struct Timetable {
     pub(super) opens: u64,
     /// Gaps to fill.
     pub(super) gaps: BTreeSet<u64>,
+    /// A series that this one follows, and what of it nobody was told.
+    pub(super) ended: Option<(Cursor, Vec<Range<u64>>)>,
 }
 
 impl Timetable {
     pub(super) fn new(plan: Plan, resumed: Option<Resumed>, clock: &dyn Clock) -> Self {
         let wall = clock.wall().as_millis();
-        let (series, goes_on) = match resumed {
-            Some(resumed) => {
-                let cursor = &resumed.cursor;
-                let is_same = cursor.plan == plan && cursor.anchor <= wall + FURTHEST_AHEAD_MS;
-                (cursor.series + u64::from(!is_same), Some(resumed).filter(|_| is_same))
-            }
-            None => (1, None),
+        let is_same = |resumed: &Resumed| {
+            let cursor = &resumed.cursor;
+            let reached = due_at(cursor, cursor.watermark);
+            cursor.plan == plan && reached <= wall + FURTHEST_AHEAD_MS
         };
+        let (goes_on, ended) = match resumed {
+            Some(resumed) if is_same(&resumed) => (Some(resumed), None),
+            ended => (None, ended),
+        };
+        let series = ended.as_ref().map_or(1, |ended| ended.cursor.series + 1);
+        let ended = ended.map(|Resumed { cursor, settled, .. }| {
+            let untold = untold(cursor.watermark..due_by(&cursor, wall), &settled);
+            (cursor, untold)
+        });
         let Resumed { cursor, settled, mut gaps } = goes_on.unwrap_or_else(|| Resumed {
             cursor: Cursor::begin(plan, series, wall),
             settled: BTreeSet::new(),
@@ -68,7 +77,7 @@ impl Timetable {
         while schedule.slot(opens).closes <= now {
             opens += 1;
         }
-        Self { cursor, schedule, settled, opens, gaps }
+        Self { cursor, schedule, settled, opens, gaps, ended }
     }
 
     /// When a slot is due, in milliseconds since the epoch.
@@ -77,19 +86,13 @@ impl Timetable {
     }
 
     /// Slots that were missed while nobody polled, as ranges.
-    pub(super) fn missed(&self) -> Vec<std::ops::Range<u64>> {
-        let mut missed = Vec::new();
-        let mut from = self.cursor.watermark;
-        for &settled in self.settled.range(from..self.opens.max(from)) {
-            if from < settled {
-                missed.push(from..settled);
-            }
-            from = settled + 1;
-        }
-        if from < self.opens {
-            missed.push(from..self.opens);
-        }
-        missed
+    pub(super) fn missed(&self) -> Vec<Range<u64>> {
+        untold(self.cursor.watermark..self.opens, &self.settled)
+    }
+
+    /// How many slots were missed while nobody polled.
+    pub(super) fn absent(&self) -> u64 {
+        self.missed().iter().map(|slots| slots.end - slots.start).sum()
     }
 
     /// Slots that the poller need not take.
@@ -99,6 +102,29 @@ impl Timetable {
         let before = first..self.opens.max(self.cursor.watermark);
         before.chain(self.settled.range(first..).copied()).collect()
     }
+}
+
+/// The stretches of `slots` without those that are settled.
+fn untold(slots: Range<u64>, settled: &BTreeSet<u64>) -> Vec<Range<u64>> {
+    let (mut from, end) = (slots.start, slots.end);
+    let mut untold = Vec::new();
+    for &settled in settled.range(from..end.max(from)) {
+        if from < settled {
+            untold.push(from..settled);
+        }
+        from = settled + 1;
+    }
+    if from < end {
+        untold.push(from..end);
+    }
+    untold
+}
+
+/// The number behind the last slot that was due by then.
+fn due_by(cursor: &Cursor, wall: u64) -> u64 {
+    let Plan { period, units, .. } = cursor.plan;
+    let passed = u128::from(wall.saturating_sub(cursor.anchor)) * u128::from(units);
+    u64::try_from(passed / u128::from(period.max(1))).unwrap_or(u64::MAX)
 }
 
 fn reaches(now: Timestamp, ago: u64) -> bool {
@@ -175,9 +201,9 @@ mod tests {
         let clock = At { boot_ms: 900_000, wall_ms: 1_009_500 };
         let timetable = Timetable::new(plan(), resumed(2, &[3, 7]), &clock);
         assert_eq!(timetable.left_out(), BTreeSet::from([4, 5, 7]));
-        // Everything was settled ahead of time.
-        let timetable = Timetable::new(plan(), resumed(9, &[]), &clock);
-        assert_eq!(timetable.left_out(), (4..9).collect());
+        // Everything that was due is settled.
+        let timetable = Timetable::new(plan(), resumed(10, &[]), &clock);
+        assert_eq!(timetable.left_out(), (4..10).collect());
         assert!(timetable.missed().is_empty());
     }
 
@@ -188,8 +214,13 @@ mod tests {
         let timetable = Timetable::new(other, resumed(2, &[3]), &clock);
         assert_eq!((timetable.cursor.series, timetable.cursor.watermark), (2, 0));
         assert!(timetable.settled.is_empty() && timetable.missed().is_empty());
+        let (ended, untold) = timetable.ended.expect("the one before");
+        assert_eq!((ended.series, untold), (1, vec![2..3, 4..9]), "9.5 s are nine slots");
         let clock = At { boot_ms: 900_000, wall_ms: 900_000 };
         assert_eq!(Timetable::new(plan(), resumed(2, &[]), &clock).cursor.series, 2);
+        // An hour ahead when the cursor was written, and set right since.
+        let clock = At { boot_ms: 9_000_000, wall_ms: 1_100_000 };
+        assert_eq!(Timetable::new(plan(), resumed(3_700, &[]), &clock).cursor.series, 2);
         assert_eq!(Timetable::new(plan(), None, &clock).cursor.series, 1);
     }
 }
