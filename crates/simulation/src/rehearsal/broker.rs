@@ -13,7 +13,7 @@ use bellwether_lifecycle::{
 };
 
 use super::Setup;
-use super::machine::{Bearer, NoLogin, Order, Orders, WorkerNumber};
+use super::machine::{Bearer, Call, LoginAnswer, NoLogin, Order, Orders, WorkerNumber};
 use crate::by_number::Granted;
 use crate::chance::Chance;
 
@@ -203,16 +203,16 @@ impl Brokers {
         budget.is_some_and(|budget| budget.left(now) > 0)
     }
 
-    /// The API took a token in a request sent at `sent_at`. Nearly always this is no news.
+    /// The API took a token. Nearly always this is no news.
     #[inline]
     pub(super) fn accepted(
         &mut self,
         now: Timestamp,
         process: u32,
-        bearer: Bearer,
-        sent_at: Timestamp,
+        call: Call,
         orders: &mut Orders,
     ) {
+        let Call { bearer, sent_at, .. } = call;
         let slot = &mut self.processes[process as usize].published[usize::from(bearer.member)];
         let Some(token) = slot.as_mut().filter(|token| token.serial == bearer.serial) else {
             return;
@@ -229,11 +229,11 @@ impl Brokers {
     pub(super) fn refused(
         &mut self,
         now: Timestamp,
-        (process, worker): (u32, WorkerNumber),
-        bearer: Bearer,
-        sent_at: Timestamp,
+        process: u32,
+        call: Call,
         orders: &mut Orders,
     ) {
+        let Call { worker, bearer, sent_at } = call;
         let held = self.processes[process as usize].published[usize::from(bearer.member)];
         let held = held.filter(|token| token.serial == bearer.serial);
         let accepted = held.and_then(|token| token.accepted_sent_at);
@@ -254,32 +254,37 @@ impl Brokers {
     }
 
     /// A token request was answered. Its tag is the process and the member.
-    pub(super) fn granted(
+    pub(super) fn login_answered(
         &mut self,
         now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        sent_at: Timestamp,
+        answer: LoginAnswer,
         orders: &mut Orders,
     ) {
+        let LoginAnswer { tag, sent_at, outcome } = answer;
         let (process, member) = untag(tag);
+        let (settled, event) = match outcome {
+            Ok(granted) => self.granted(process, member, granted, sent_at),
+            Err(failure) => self.not_granted(member, failure),
+        };
+        self.settle(now, process, member, settled);
+        self.tell(now, process, event, orders);
+    }
+
+    fn granted(
+        &mut self,
+        process: u32,
+        member: u16,
+        granted: Granted,
+        sent_at: Timestamp,
+    ) -> (Settled, Event) {
         let row = &mut self.rows[usize::from(member)];
         let generation = row.generation() + 1;
         let held = Held { generation, sent_at, lifetime: granted.expires_in };
         *row = Row { serial: granted.serial, held: Some(held), renewed_by: process, holder: None };
-        self.settle(now, process, member, Settled::Answered);
-        self.tell(now, process, Event::Granted { member, held }, orders);
+        (Settled::Answered, Event::Granted { member, held })
     }
 
-    /// A token request gave no token.
-    pub(super) fn not_granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        failure: NoLogin,
-        orders: &mut Orders,
-    ) {
-        let (process, member) = untag(tag);
+    fn not_granted(&mut self, member: u16, failure: NoLogin) -> (Settled, Event) {
         self.rows[usize::from(member)].holder = None;
         let cause = match failure {
             NoLogin { throttled: true, .. } => Cause::Throttled,
@@ -291,8 +296,7 @@ impl Brokers {
             true => Settled::Faulted { retry_after: failure.retry_after },
             false => Settled::Answered,
         };
-        self.settle(now, process, member, settled);
-        self.tell(now, process, Event::Failed { member, failure, doubt_since: None }, orders);
+        (settled, Event::Failed { member, failure, doubt_since: None })
     }
 
     /// The time came that a process asked for.

@@ -9,8 +9,9 @@ use bellwether_lifecycle::{Event, Need, Timestamp, Verdict, WaiterId};
 
 use super::Setup;
 use super::broker::{Brokers, PATIENCE, Spend};
-use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Own, Refusal, WorkerNumber};
-use crate::by_number::Granted;
+use super::machine::{
+    Access, Bearer, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want,
+};
 
 /// The one broker.
 const BROKER: u32 = 0;
@@ -47,13 +48,8 @@ impl TokenEndpoint {
 impl Machine for TokenEndpoint {
     const SHIELDS: bool = true;
 
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        _until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access {
+    fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
+        let worker = want.worker;
         let own = self.tokens[worker as usize].filter(|token| !token.is_expired(now));
         if let Some(token) = own {
             return Access::Use(Bearer::lone(token.serial));
@@ -69,32 +65,13 @@ impl Machine for TokenEndpoint {
         Access::Wait
     }
 
-    fn refused(
-        &mut self,
-        _now: Timestamp,
-        worker: WorkerNumber,
-        _bearer: Bearer,
-        _sent_at: Timestamp,
-        _orders: &mut Orders,
-    ) -> Refusal {
-        self.tokens[worker as usize] = None;
+    fn refused(&mut self, _now: Timestamp, call: Call, _orders: &mut Orders) -> Refusal {
+        self.tokens[call.worker as usize] = None;
         Refusal::Seen { retry_after: None }
     }
 
-    fn granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        self.brokers.granted(now, tag, granted, sent_at, orders);
-        self.pass_answers_on(now, orders);
-    }
-
-    fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
-        self.brokers.not_granted(now, tag, failure, orders);
+    fn login_answered(&mut self, now: Timestamp, answer: LoginAnswer, orders: &mut Orders) {
+        self.brokers.login_answered(now, answer, orders);
         self.pass_answers_on(now, orders);
     }
 
@@ -136,13 +113,8 @@ impl Gateway {
 impl Machine for Gateway {
     const SHIELDS: bool = true;
 
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        _until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access {
+    fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
+        let worker = want.worker;
         match self.brokers.spend(now, BROKER) {
             Spend::With(bearer) => Access::Use(bearer),
             Spend::Until(opens) if opens > now + PATIENCE => {
@@ -163,71 +135,39 @@ impl Machine for Gateway {
         }
     }
 
-    fn accepted(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        self.replays[worker as usize] = false;
-        self.brokers.accepted(now, BROKER, bearer, sent_at, orders);
+    fn accepted(&mut self, now: Timestamp, call: Call, orders: &mut Orders) {
+        self.replays[call.worker as usize] = false;
+        self.brokers.accepted(now, BROKER, call, orders);
     }
 
-    fn refused(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) -> Refusal {
-        let Bearer { member, generation, .. } = bearer;
-        if std::mem::take(&mut self.replays[worker as usize]) {
+    fn refused(&mut self, now: Timestamp, call: Call, orders: &mut Orders) -> Refusal {
+        let Bearer { member, generation, .. } = call.bearer;
+        if std::mem::take(&mut self.replays[call.worker as usize]) {
             let event = Event::ReplayRefused { member, generation };
             self.brokers.tell(now, BROKER, event, orders);
             return Refusal::Seen { retry_after: None };
         }
-        self.replays[worker as usize] = true;
-        self.brokers.refused(now, (BROKER, worker), bearer, sent_at, orders);
+        self.replays[call.worker as usize] = true;
+        self.brokers.refused(now, BROKER, call, orders);
         self.pass_answers_on(orders);
         Refusal::Unseen
     }
 
-    fn throttled(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        retry_after: Duration,
-    ) -> Refusal {
-        self.brokers.throttled(BROKER, bearer, now + retry_after);
-        let first = !std::mem::replace(&mut self.replays[worker as usize], true);
+    fn throttled(&mut self, now: Timestamp, call: Call, retry_after: Duration) -> Refusal {
+        self.brokers.throttled(BROKER, call.bearer, now + retry_after);
+        let first = !std::mem::replace(&mut self.replays[call.worker as usize], true);
         if first
             && self.brokers.has_room(now, BROKER)
             && let Spend::With(other) = self.brokers.spend(now, BROKER)
         {
             return Refusal::Again(other);
         }
-        self.replays[worker as usize] = false;
+        self.replays[call.worker as usize] = false;
         Refusal::Seen { retry_after: Some(retry_after) }
     }
 
-    fn granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        self.brokers.granted(now, tag, granted, sent_at, orders);
-        self.pass_answers_on(orders);
-    }
-
-    fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
-        self.brokers.not_granted(now, tag, failure, orders);
+    fn login_answered(&mut self, now: Timestamp, answer: LoginAnswer, orders: &mut Orders) {
+        self.brokers.login_answered(now, answer, orders);
         self.pass_answers_on(orders);
     }
 
