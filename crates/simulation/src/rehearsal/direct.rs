@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellwether_lifecycle::{Event, Need, Timestamp, Verdict, WaiterId};
+use bellwether_lifecycle::{Need, Timestamp, Verdict};
 
 use super::Setup;
 use super::broker::{Brokers, PATIENCE, Spend};
@@ -33,19 +33,15 @@ impl Library {
 
 impl Machine for Library {
     fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
-        let Want { worker, until } = want;
-        let process = self.brokers.process_of(worker);
-        match self.brokers.spend(now, process) {
+        match self.brokers.spend(now, want.worker) {
             Spend::With(bearer) => Access::Use(bearer),
-            Spend::Until(opens) if opens > until => Access::None { retry_after: None },
+            Spend::Until(opens) if opens > want.until => Access::None { retry_after: None },
             Spend::Until(opens) => {
-                self.brokers.wait_for_room(worker, opens, orders);
+                self.brokers.wait_for_room(want.worker, opens, orders);
                 Access::Wait
             }
             Spend::Empty => {
-                let waiter = WaiterId(u64::from(worker));
-                let asked = Event::Asked { waiter, need: Need::Use, until };
-                self.brokers.tell(now, process, asked, orders);
+                self.brokers.wait_for_token(now, want, Need::Use, orders);
                 self.pass_answers_on(orders);
                 Access::Wait
             }
@@ -53,21 +49,18 @@ impl Machine for Library {
     }
 
     fn accepted(&mut self, now: Timestamp, call: Call, orders: &mut Orders) {
-        let process = self.brokers.process_of(call.worker);
-        self.brokers.accepted(now, process, call, orders);
+        self.brokers.accepted(now, call, orders);
     }
 
     fn refused(&mut self, now: Timestamp, call: Call, orders: &mut Orders) -> Refusal {
-        let process = self.brokers.process_of(call.worker);
-        self.brokers.refused(now, process, call, orders);
+        self.brokers.refused(now, call, orders);
         self.pass_answers_on(orders);
         orders.push(Order::ResumeAt(call.worker, now + WAIT_FOR_CURE.min(PATIENCE)));
         Refusal::SeenAndWaits
     }
 
     fn throttled(&mut self, now: Timestamp, call: Call, retry_after: Duration) -> Refusal {
-        let process = self.brokers.process_of(call.worker);
-        self.brokers.throttled(process, call.bearer, now + retry_after);
+        self.brokers.throttled(call, now + retry_after);
         Refusal::Seen { retry_after: None }
     }
 

@@ -5,16 +5,13 @@
 
 use std::time::Duration;
 
-use bellwether_lifecycle::{Event, Need, Timestamp, Verdict, WaiterId};
+use bellwether_lifecycle::{Need, Timestamp, Verdict};
 
 use super::Setup;
 use super::broker::{Brokers, PATIENCE, Spend};
 use super::machine::{
     Access, Bearer, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want,
 };
-
-/// The one broker.
-const BROKER: u32 = 0;
 
 /// Workers log in by themselves, as without Bellwether, and only the URL is another: the token
 /// endpoint hands out what it holds, with the time that is left.
@@ -58,9 +55,8 @@ impl Machine for TokenEndpoint {
             self.tokens[worker as usize] = Some(Own::new(now, granted));
             return Access::Use(Bearer::lone(granted.serial));
         }
-        let waiter = WaiterId(u64::from(worker));
-        let asked = Event::Asked { waiter, need: Need::HandOut, until: now + PATIENCE };
-        self.brokers.tell(now, BROKER, asked, orders);
+        let want = Want { until: now + PATIENCE, ..want };
+        self.brokers.wait_for_token(now, want, Need::HandOut, orders);
         self.pass_answers_on(now, orders);
         Access::Wait
     }
@@ -114,21 +110,19 @@ impl Machine for Gateway {
     const SHIELDS: bool = true;
 
     fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
-        let worker = want.worker;
-        match self.brokers.spend(now, BROKER) {
+        let want = Want { until: now + PATIENCE, ..want };
+        match self.brokers.spend(now, want.worker) {
             Spend::With(bearer) => Access::Use(bearer),
-            Spend::Until(opens) if opens > now + PATIENCE => {
+            Spend::Until(opens) if opens > want.until => {
                 let seconds = crate::organisation::retry_after_seconds(now.until(opens));
                 Access::Throttled { retry_after: Duration::from_secs(seconds) }
             }
             Spend::Until(opens) => {
-                self.brokers.wait_for_room(worker, opens, orders);
+                self.brokers.wait_for_room(want.worker, opens, orders);
                 Access::Wait
             }
             Spend::Empty => {
-                let waiter = WaiterId(u64::from(worker));
-                let asked = Event::Asked { waiter, need: Need::Use, until: now + PATIENCE };
-                self.brokers.tell(now, BROKER, asked, orders);
+                self.brokers.wait_for_token(now, want, Need::Use, orders);
                 self.pass_answers_on(orders);
                 Access::Wait
             }
@@ -137,28 +131,26 @@ impl Machine for Gateway {
 
     fn accepted(&mut self, now: Timestamp, call: Call, orders: &mut Orders) {
         self.replays[call.worker as usize] = false;
-        self.brokers.accepted(now, BROKER, call, orders);
+        self.brokers.accepted(now, call, orders);
     }
 
     fn refused(&mut self, now: Timestamp, call: Call, orders: &mut Orders) -> Refusal {
-        let Bearer { member, generation, .. } = call.bearer;
         if std::mem::take(&mut self.replays[call.worker as usize]) {
-            let event = Event::ReplayRefused { member, generation };
-            self.brokers.tell(now, BROKER, event, orders);
+            self.brokers.replay_refused(now, call, orders);
             return Refusal::Seen { retry_after: None };
         }
         self.replays[call.worker as usize] = true;
-        self.brokers.refused(now, BROKER, call, orders);
+        self.brokers.refused(now, call, orders);
         self.pass_answers_on(orders);
         Refusal::Unseen
     }
 
     fn throttled(&mut self, now: Timestamp, call: Call, retry_after: Duration) -> Refusal {
-        self.brokers.throttled(BROKER, call.bearer, now + retry_after);
+        self.brokers.throttled(call, now + retry_after);
         let first = !std::mem::replace(&mut self.replays[call.worker as usize], true);
         if first
-            && self.brokers.has_room(now, BROKER)
-            && let Spend::With(other) = self.brokers.spend(now, BROKER)
+            && self.brokers.has_room(now, call.worker)
+            && let Spend::With(other) = self.brokers.spend(now, call.worker)
         {
             return Refusal::Again(other);
         }
