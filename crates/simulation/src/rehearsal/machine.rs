@@ -140,17 +140,22 @@ pub(super) trait Machine {
 /// A token as its owner sees it, counted from the answer, as everybody does: a little too long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Own {
-    pub(super) serial: u64,
+    bearer: Bearer,
     expires_at: Timestamp,
 }
 
 impl Own {
     pub(super) fn new(now: Timestamp, granted: Granted) -> Self {
         let expires_at = granted.expires_in.map_or(Timestamp::NEVER, |lifetime| now + lifetime);
-        Self { serial: granted.serial, expires_at }
+        Self { bearer: Bearer::lone(granted.serial), expires_at }
     }
 
-    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
-        now >= self.expires_at
+    pub(super) fn is(&self, bearer: Bearer) -> bool {
+        self.bearer == bearer
+    }
+
+    /// What to send, until its owner sees it expired.
+    pub(super) fn unexpired(self, now: Timestamp) -> Option<Bearer> {
+        (now < self.expires_at).then_some(self.bearer)
     }
 }

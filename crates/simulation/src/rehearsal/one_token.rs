@@ -5,7 +5,7 @@ use std::time::Duration;
 use bellwether_lifecycle::Timestamp;
 
 use super::machine::{
-    Access, Bearer, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want, WorkerNumber,
+    Access, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want, WorkerNumber,
 };
 
 /// Everybody who finds no good token logs in; the last answer stays.
@@ -30,9 +30,9 @@ impl Machine for OneToken {
     fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
         let worker = want.worker;
         let refused = self.refused.get_mut(worker as usize).is_some_and(std::mem::take);
-        let held = self.tokens[self.process(worker)].filter(|token| !token.is_expired(now));
+        let held = self.tokens[self.process(worker)].and_then(|own| own.unexpired(now));
         match held.filter(|_| !refused) {
-            Some(token) => Access::Use(Bearer::lone(token.serial)),
+            Some(bearer) => Access::Use(bearer),
             None => {
                 orders.push(Order::LogIn { tag: u64::from(worker), delay: Duration::ZERO });
                 Access::Wait

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bellwether_lifecycle::Timestamp;
 
 use super::machine::{
-    Access, Bearer, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want, WorkerNumber,
+    Access, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want, WorkerNumber,
 };
 use crate::chance::Chance;
 
@@ -31,8 +31,8 @@ impl PerWorker {
 impl Machine for PerWorker {
     fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
         let held = self.tokens[want.worker as usize];
-        if let Some(token) = held.filter(|token| !token.is_expired(now)) {
-            return Access::Use(Bearer::lone(token.serial));
+        if let Some(bearer) = held.and_then(|own| own.unexpired(now)) {
+            return Access::Use(bearer);
         }
         let delay = self
             .jitter

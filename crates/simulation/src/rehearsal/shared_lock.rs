@@ -6,7 +6,7 @@ use std::time::Duration;
 use bellwether_lifecycle::Timestamp;
 
 use super::machine::{
-    Access, Bearer, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want, WorkerNumber,
+    Access, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want, WorkerNumber,
 };
 
 /// One renews, the others wait for the lock in the order in which they came; whoever comes with a
@@ -43,8 +43,8 @@ impl Machine for SharedLock {
             shared.queue.push_back(worker);
             return Access::Wait;
         }
-        if let Some(token) = shared.token.filter(|token| !token.is_expired(now)) {
-            return Access::Use(Bearer::lone(token.serial));
+        if let Some(bearer) = shared.token.and_then(|own| own.unexpired(now)) {
+            return Access::Use(bearer);
         }
         shared.holder = Some(worker);
         orders.push(Order::LogIn { tag: process as u64, delay: Duration::ZERO });
@@ -54,7 +54,7 @@ impl Machine for SharedLock {
     fn refused(&mut self, _now: Timestamp, call: Call, _orders: &mut Orders) -> Refusal {
         let process = self.process(call.worker);
         let shared = &mut self.processes[process];
-        if shared.token.is_some_and(|held| held.serial == call.bearer.serial) {
+        if shared.token.is_some_and(|own| own.is(call.bearer)) {
             shared.token = None;
         }
         Refusal::Seen { retry_after: None }

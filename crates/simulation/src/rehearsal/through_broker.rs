@@ -47,9 +47,9 @@ impl Machine for TokenEndpoint {
 
     fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
         let worker = want.worker;
-        let own = self.tokens[worker as usize].filter(|token| !token.is_expired(now));
-        if let Some(token) = own {
-            return Access::Use(Bearer::lone(token.serial));
+        let held = self.tokens[worker as usize];
+        if let Some(bearer) = held.and_then(|own| own.unexpired(now)) {
+            return Access::Use(bearer);
         }
         if let Some(granted) = self.brokers.hand_out(now) {
             self.tokens[worker as usize] = Some(Own::new(now, granted));
