@@ -12,7 +12,7 @@ use super::outcome::{Latencies, Outcome, Polls, Seen};
 use super::series::Series;
 use super::slots::Slots;
 use super::{START, Setup, Strategy, wall};
-use crate::by_number::{Granted, ReplyOutcome};
+use crate::by_number::{Granted, Reply, ReplyOutcome};
 use crate::client::Client;
 use crate::organisation::Organisation;
 use crate::timeline::Timeline;
@@ -250,8 +250,7 @@ impl<M: Machine> Stage<M> {
             Access::Use(bearer) => self.send(now, number, bearer),
             Access::None { retry_after } => self.pause(now, number, retry_after),
             Access::Throttled { retry_after } => {
-                self.seen.status_429 += 1;
-                self.series.note_429(now);
+                self.note_seen(now, 429);
                 self.pause(now, number, Some(retry_after));
             }
             Access::Wait => self.wait(number, Waits::ForToken),
@@ -263,13 +262,7 @@ impl<M: Machine> Stage<M> {
         let worker = &mut self.workers[number as usize];
         (worker.sent_at, worker.bearer, worker.reply) = (now, bearer, reply.outcome);
         worker.waits = Waits::No;
-        let after = match reply.outcome {
-            ReplyOutcome::Silence => ANSWER_TIMEOUT,
-            ReplyOutcome::Done(()) | ReplyOutcome::Refused { .. } | ReplyOutcome::Broken => {
-                reply.after.min(ANSWER_TIMEOUT)
-            }
-        };
-        self.timeline.add(now + after, Happening::Answered(number));
+        self.timeline.add(now + waits_for(&reply), Happening::Answered(number));
     }
 
     fn pause(&mut self, now: Timestamp, number: WorkerNumber, retry_after: Option<Duration>) {
@@ -462,13 +455,7 @@ impl<M: Machine> Stage<M> {
         self.series.note_token_request(now);
         let pending = &mut self.logins[login as usize];
         (pending.sent_at, pending.reply) = (now, reply.outcome);
-        let after = match reply.outcome {
-            ReplyOutcome::Silence => ANSWER_TIMEOUT,
-            ReplyOutcome::Done(_) | ReplyOutcome::Refused { .. } | ReplyOutcome::Broken => {
-                reply.after.min(ANSWER_TIMEOUT)
-            }
-        };
-        self.timeline.add(now + after, Happening::LoggedIn { login });
+        self.timeline.add(now + waits_for(&reply), Happening::LoggedIn { login });
     }
 
     fn logged_in(&mut self, now: Timestamp, login: u32) {
@@ -489,5 +476,15 @@ impl<M: Machine> Stage<M> {
         };
         let answer = LoginAnswer { tag, sent_at, outcome };
         self.machine.login_answered(now, answer, &mut self.orders);
+    }
+}
+
+/// How long a caller waits for this.
+fn waits_for<T>(reply: &Reply<T>) -> Duration {
+    match reply.outcome {
+        ReplyOutcome::Silence => ANSWER_TIMEOUT,
+        ReplyOutcome::Done(_) | ReplyOutcome::Refused { .. } | ReplyOutcome::Broken => {
+            reply.after.min(ANSWER_TIMEOUT)
+        }
     }
 }
