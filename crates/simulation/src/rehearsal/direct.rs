@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use bellwether_lifecycle::{Event, Need, Timestamp, Verdict, WaiterId};
+use bellwether_lifecycle::{Need, Timestamp, Verdict};
 
 use super::Setup;
 use super::broker::{Brokers, PATIENCE, Spend};
-use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Refusal, WorkerNumber};
-use crate::by_number::Granted;
+use super::machine::{Access, Call, LoginAnswer, Machine, Order, Orders, Refusal, Want};
 
 /// A worker waits for the cure of a 401 no longer than this: another token may serve meanwhile.
 const WAIT_FOR_CURE: Duration = Duration::from_secs(1);
@@ -33,84 +32,40 @@ impl Library {
 }
 
 impl Machine for Library {
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access {
-        let process = self.brokers.process_of(worker);
-        match self.brokers.spend(now, process) {
+    fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
+        match self.brokers.spend(now, want.worker) {
             Spend::With(bearer) => Access::Use(bearer),
-            Spend::Until(opens) if opens > until => Access::None { retry_after: None },
+            Spend::Until(opens) if opens > want.until => Access::None { retry_after: None },
             Spend::Until(opens) => {
-                self.brokers.wait_for_room(worker, opens, orders);
+                self.brokers.wait_for_room(want.worker, opens, orders);
                 Access::Wait
             }
             Spend::Empty => {
-                let waiter = WaiterId(u64::from(worker));
-                let asked = Event::Asked { waiter, need: Need::Use, until };
-                self.brokers.tell(now, process, asked, orders);
+                self.brokers.wait_for_token(now, want, Need::Use, orders);
                 self.pass_answers_on(orders);
                 Access::Wait
             }
         }
     }
 
-    fn accepted(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        let process = self.brokers.process_of(worker);
-        self.brokers.accepted(now, process, bearer, sent_at, orders);
+    fn accepted(&mut self, now: Timestamp, call: Call, orders: &mut Orders) {
+        self.brokers.accepted(now, call, orders);
     }
 
-    fn refused(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) -> Refusal {
-        let process = self.brokers.process_of(worker);
-        self.brokers.refused(now, (process, worker), bearer, sent_at, orders);
+    fn refused(&mut self, now: Timestamp, call: Call, orders: &mut Orders) -> Refusal {
+        self.brokers.refused(now, call, orders);
         self.pass_answers_on(orders);
-        orders.push(Order::ResumeAt(worker, now + WAIT_FOR_CURE.min(PATIENCE)));
+        orders.push(Order::ResumeAt(call.worker, now + WAIT_FOR_CURE.min(PATIENCE)));
         Refusal::SeenAndWaits
     }
 
-    fn throttled(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        retry_after: Duration,
-    ) -> Refusal {
-        let process = self.brokers.process_of(worker);
-        self.brokers.throttled(process, bearer, now + retry_after);
+    fn throttled(&mut self, now: Timestamp, call: Call, retry_after: Duration) -> Refusal {
+        self.brokers.throttled(call, now + retry_after);
         Refusal::Seen { retry_after: None }
     }
 
-    fn granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        self.brokers.granted(now, tag, granted, sent_at, orders);
-        self.pass_answers_on(orders);
-    }
-
-    fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
-        self.brokers.not_granted(now, tag, failure, orders);
+    fn login_answered(&mut self, now: Timestamp, answer: LoginAnswer, orders: &mut Orders) {
+        self.brokers.login_answered(now, answer, orders);
         self.pass_answers_on(orders);
     }
 

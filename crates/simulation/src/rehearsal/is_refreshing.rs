@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bellwether_lifecycle::Timestamp;
 
-use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Refusal, WorkerNumber};
-use crate::by_number::Granted;
+use super::machine::{
+    Access, Bearer, Call, LoginAnswer, Machine, Order, Orders, Refusal, Want, WorkerNumber,
+};
 
 #[derive(Debug)]
 pub(super) struct IsRefreshing {
@@ -49,51 +50,33 @@ impl IsRefreshing {
 }
 
 impl Machine for IsRefreshing {
-    fn ask(
-        &mut self,
-        _now: Timestamp,
-        worker: WorkerNumber,
-        _until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access {
-        match self.processes[self.process(worker)].token {
+    fn ask(&mut self, _now: Timestamp, want: Want, orders: &mut Orders) -> Access {
+        match self.processes[self.process(want.worker)].token {
             Some(serial) => Access::Use(Bearer::lone(serial)),
             None => {
-                self.refresh(worker, orders);
+                self.refresh(want.worker, orders);
                 Access::Wait
             }
         }
     }
 
-    fn refused(
-        &mut self,
-        _now: Timestamp,
-        worker: WorkerNumber,
-        _bearer: Bearer,
-        _sent_at: Timestamp,
-        orders: &mut Orders,
-    ) -> Refusal {
-        self.refresh(worker, orders);
+    fn refused(&mut self, _now: Timestamp, call: Call, orders: &mut Orders) -> Refusal {
+        self.refresh(call.worker, orders);
         Refusal::SeenAndWaits
     }
 
-    fn granted(
-        &mut self,
-        _now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        _sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        let flagged = &mut self.processes[tag as usize];
-        flagged.token = Some(granted.serial);
-        flagged.is_refreshing = false;
-        let waiting = flagged.first.take().into_iter().chain(flagged.queue.drain(..));
-        orders.extend(waiting.map(Order::Resume));
-    }
-
-    fn not_granted(&mut self, _now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
-        let first = self.processes[tag as usize].first.take();
-        orders.extend(first.map(|worker| Order::Fail(worker, failure.retry_after)));
+    fn login_answered(&mut self, _now: Timestamp, answer: LoginAnswer, orders: &mut Orders) {
+        let flagged = &mut self.processes[answer.tag as usize];
+        let first = flagged.first.take();
+        match answer.outcome {
+            Ok(granted) => {
+                flagged.token = Some(granted.serial);
+                flagged.is_refreshing = false;
+                orders.extend(first.into_iter().chain(flagged.queue.drain(..)).map(Order::Resume));
+            }
+            Err(failure) => {
+                orders.extend(first.map(|worker| Order::Fail(worker, failure.retry_after)));
+            }
+        }
     }
 }

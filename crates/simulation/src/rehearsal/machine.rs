@@ -27,6 +27,30 @@ impl Bearer {
     }
 }
 
+/// A worker wants a token; one that has none by `until` needs none any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want {
+    pub(super) worker: WorkerNumber,
+    pub(super) until: Timestamp,
+}
+
+/// A request to the API that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) worker: WorkerNumber,
+    pub(super) bearer: Bearer,
+    pub(super) sent_at: Timestamp,
+}
+
+/// A token request that was answered, or never will be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoginAnswer {
+    /// The machine's own, from [`Order::LogIn`].
+    pub(super) tag: u64,
+    pub(super) sent_at: Timestamp,
+    pub(super) outcome: Result<Granted, NoLogin>,
+}
+
 /// What a worker gets that wants a token.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Access {
@@ -87,59 +111,22 @@ pub(super) trait Machine {
     /// Whether workers see nothing of what the token endpoint says to whoever logs in.
     const SHIELDS: bool = false;
 
-    /// A worker wants a token; one that has none by `until` needs none any more.
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access;
+    /// A worker wants a token.
+    fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access;
 
-    /// The API took the token in a request sent at `sent_at`.
-    fn accepted(
-        &mut self,
-        _now: Timestamp,
-        _worker: WorkerNumber,
-        _bearer: Bearer,
-        _sent_at: Timestamp,
-        _orders: &mut Orders,
-    ) {
-    }
+    /// The API took the token.
+    fn accepted(&mut self, _now: Timestamp, _call: Call, _orders: &mut Orders) {}
 
-    /// The API answered 401 to a request sent at `sent_at`.
-    fn refused(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) -> Refusal;
+    /// The API answered 401.
+    fn refused(&mut self, now: Timestamp, call: Call, orders: &mut Orders) -> Refusal;
 
     /// The API answered 429. By default the worker does as it is asked.
-    fn throttled(
-        &mut self,
-        _now: Timestamp,
-        _worker: WorkerNumber,
-        _bearer: Bearer,
-        retry_after: Duration,
-    ) -> Refusal {
+    fn throttled(&mut self, _now: Timestamp, _call: Call, retry_after: Duration) -> Refusal {
         Refusal::Seen { retry_after: Some(retry_after) }
     }
 
-    /// A token request sent at `sent_at` gave this token.
-    fn granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    );
-
-    /// A token request gave none.
-    fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders);
+    /// A token request gave a token, or none.
+    fn login_answered(&mut self, now: Timestamp, answer: LoginAnswer, orders: &mut Orders);
 
     /// How many processes there are that ask to be woken; each is, when the rehearsal begins.
     fn sleepers(&self) -> u32 {
@@ -153,17 +140,22 @@ pub(super) trait Machine {
 /// A token as its owner sees it, counted from the answer, as everybody does: a little too long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Own {
-    pub(super) serial: u64,
+    bearer: Bearer,
     expires_at: Timestamp,
 }
 
 impl Own {
     pub(super) fn new(now: Timestamp, granted: Granted) -> Self {
         let expires_at = granted.expires_in.map_or(Timestamp::NEVER, |lifetime| now + lifetime);
-        Self { serial: granted.serial, expires_at }
+        Self { bearer: Bearer::lone(granted.serial), expires_at }
     }
 
-    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
-        now >= self.expires_at
+    pub(super) fn is(&self, bearer: Bearer) -> bool {
+        self.bearer == bearer
+    }
+
+    /// What to send, until its owner sees it expired.
+    pub(super) fn unexpired(self, now: Timestamp) -> Option<Bearer> {
+        (now < self.expires_at).then_some(self.bearer)
     }
 }

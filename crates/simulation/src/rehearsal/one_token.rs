@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bellwether_lifecycle::Timestamp;
 
-use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Own, Refusal, WorkerNumber};
-use crate::by_number::Granted;
+use super::machine::{
+    Access, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want, WorkerNumber,
+};
 
 /// Everybody who finds no good token logs in; the last answer stays.
 #[derive(Debug)]
@@ -26,17 +27,12 @@ impl OneToken {
 }
 
 impl Machine for OneToken {
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        _until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access {
+    fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
+        let worker = want.worker;
         let refused = self.refused.get_mut(worker as usize).is_some_and(std::mem::take);
-        let held = self.tokens[self.process(worker)].filter(|token| !token.is_expired(now));
+        let held = self.tokens[self.process(worker)].and_then(|own| own.unexpired(now));
         match held.filter(|_| !refused) {
-            Some(token) => Access::Use(Bearer::lone(token.serial)),
+            Some(bearer) => Access::Use(bearer),
             None => {
                 orders.push(Order::LogIn { tag: u64::from(worker), delay: Duration::ZERO });
                 Access::Wait
@@ -44,35 +40,24 @@ impl Machine for OneToken {
         }
     }
 
-    fn refused(
-        &mut self,
-        _now: Timestamp,
-        worker: WorkerNumber,
-        _bearer: Bearer,
-        _sent_at: Timestamp,
-        _orders: &mut Orders,
-    ) -> Refusal {
-        if self.refused.len() <= worker as usize {
-            self.refused.resize(worker as usize + 1, false);
+    fn refused(&mut self, _now: Timestamp, call: Call, _orders: &mut Orders) -> Refusal {
+        let worker = call.worker as usize;
+        if self.refused.len() <= worker {
+            self.refused.resize(worker + 1, false);
         }
-        self.refused[worker as usize] = true;
+        self.refused[worker] = true;
         Refusal::Seen { retry_after: None }
     }
 
-    fn granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        _sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        let process = self.process(tag as WorkerNumber);
-        self.tokens[process] = Some(Own::new(now, granted));
-        orders.push(Order::Resume(tag as WorkerNumber));
-    }
-
-    fn not_granted(&mut self, _now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
-        orders.push(Order::Fail(tag as WorkerNumber, failure.retry_after));
+    fn login_answered(&mut self, now: Timestamp, answer: LoginAnswer, orders: &mut Orders) {
+        let worker = answer.tag as WorkerNumber;
+        orders.push(match answer.outcome {
+            Ok(granted) => {
+                let process = self.process(worker);
+                self.tokens[process] = Some(Own::new(now, granted));
+                Order::Resume(worker)
+            }
+            Err(failure) => Order::Fail(worker, failure.retry_after),
+        });
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bellwether_lifecycle::Timestamp;
 
-use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Own, Refusal, WorkerNumber};
-use crate::by_number::Granted;
+use super::machine::{
+    Access, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want, WorkerNumber,
+};
 use crate::chance::Chance;
 
 /// The random delay that is meant to spread logins.
@@ -28,51 +29,32 @@ impl PerWorker {
 }
 
 impl Machine for PerWorker {
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        _until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access {
-        let held = self.tokens[worker as usize];
-        if let Some(token) = held.filter(|token| !token.is_expired(now)) {
-            return Access::Use(Bearer::lone(token.serial));
+    fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
+        let held = self.tokens[want.worker as usize];
+        if let Some(bearer) = held.and_then(|own| own.unexpired(now)) {
+            return Access::Use(bearer);
         }
         let delay = self
             .jitter
             .as_mut()
             .map_or(Duration::ZERO, |chance| chance.between(JITTER.0, JITTER.1));
-        orders.push(Order::LogIn { tag: u64::from(worker), delay });
+        orders.push(Order::LogIn { tag: u64::from(want.worker), delay });
         Access::Wait
     }
 
-    fn refused(
-        &mut self,
-        _now: Timestamp,
-        worker: WorkerNumber,
-        _bearer: Bearer,
-        _sent_at: Timestamp,
-        _orders: &mut Orders,
-    ) -> Refusal {
-        self.tokens[worker as usize] = None;
+    fn refused(&mut self, _now: Timestamp, call: Call, _orders: &mut Orders) -> Refusal {
+        self.tokens[call.worker as usize] = None;
         Refusal::Seen { retry_after: None }
     }
 
-    fn granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        _sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        let worker = tag as WorkerNumber;
-        self.tokens[worker as usize] = Some(Own::new(now, granted));
-        orders.push(Order::Resume(worker));
-    }
-
-    fn not_granted(&mut self, _now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
-        orders.push(Order::Fail(tag as WorkerNumber, failure.retry_after));
+    fn login_answered(&mut self, now: Timestamp, answer: LoginAnswer, orders: &mut Orders) {
+        let worker = answer.tag as WorkerNumber;
+        orders.push(match answer.outcome {
+            Ok(granted) => {
+                self.tokens[worker as usize] = Some(Own::new(now, granted));
+                Order::Resume(worker)
+            }
+            Err(failure) => Order::Fail(worker, failure.retry_after),
+        });
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bellwether_lifecycle::Timestamp;
 
-use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Own, Refusal, WorkerNumber};
-use crate::by_number::Granted;
+use super::machine::{
+    Access, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want, WorkerNumber,
+};
 
 /// One renews, the others wait for the lock in the order in which they came; whoever comes with a
 /// token that was replaced meanwhile takes the new one.
@@ -34,61 +35,44 @@ impl SharedLock {
 }
 
 impl Machine for SharedLock {
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        _until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access {
+    fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
+        let worker = want.worker;
         let process = self.process(worker);
         let shared = &mut self.processes[process];
         if shared.holder.is_some() {
             shared.queue.push_back(worker);
             return Access::Wait;
         }
-        if let Some(token) = shared.token.filter(|token| !token.is_expired(now)) {
-            return Access::Use(Bearer::lone(token.serial));
+        if let Some(bearer) = shared.token.and_then(|own| own.unexpired(now)) {
+            return Access::Use(bearer);
         }
         shared.holder = Some(worker);
         orders.push(Order::LogIn { tag: process as u64, delay: Duration::ZERO });
         Access::Wait
     }
 
-    fn refused(
-        &mut self,
-        _now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        _sent_at: Timestamp,
-        _orders: &mut Orders,
-    ) -> Refusal {
-        let process = self.process(worker);
+    fn refused(&mut self, _now: Timestamp, call: Call, _orders: &mut Orders) -> Refusal {
+        let process = self.process(call.worker);
         let shared = &mut self.processes[process];
-        if shared.token.is_some_and(|held| held.serial == bearer.serial) {
+        if shared.token.is_some_and(|own| own.is(call.bearer)) {
             shared.token = None;
         }
         Refusal::Seen { retry_after: None }
     }
 
-    fn granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        _sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        let shared = &mut self.processes[tag as usize];
-        shared.token = Some(Own::new(now, granted));
-        let waiting = shared.holder.take().into_iter().chain(shared.queue.drain(..));
-        orders.extend(waiting.map(Order::Resume));
-    }
-
-    fn not_granted(&mut self, _now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
-        let shared = &mut self.processes[tag as usize];
-        orders.extend(shared.holder.take().map(|worker| Order::Fail(worker, failure.retry_after)));
-        // The next one finds the lock free and no token, and logs in.
+    fn login_answered(&mut self, now: Timestamp, answer: LoginAnswer, orders: &mut Orders) {
+        let shared = &mut self.processes[answer.tag as usize];
+        let holder = shared.holder.take();
+        match answer.outcome {
+            Ok(granted) => {
+                shared.token = Some(Own::new(now, granted));
+                orders.extend(holder.map(Order::Resume));
+            }
+            Err(failure) => {
+                orders.extend(holder.map(|worker| Order::Fail(worker, failure.retry_after)));
+            }
+        }
+        // After a failure the next one finds the lock free and no token, and logs in.
         orders.extend(shared.queue.drain(..).map(Order::Resume));
     }
 }

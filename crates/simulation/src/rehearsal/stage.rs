@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bellwether_lifecycle::Timestamp;
 
-use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Refusal, WorkerNumber};
+use super::machine::{
+    Access, Bearer, Call, LoginAnswer, Machine, NoLogin, Order, Orders, Refusal, Want, WorkerNumber,
+};
 use super::outcome::{Latencies, Outcome, Polls, Seen};
 use super::series::Series;
 use super::slots::Slots;
 use super::{START, Setup, Strategy, wall};
-use crate::by_number::{Granted, ReplyOutcome};
+use crate::by_number::{Granted, Reply, ReplyOutcome};
 use crate::client::Client;
 use crate::organisation::Organisation;
 use crate::timeline::Timeline;
@@ -243,12 +245,12 @@ impl<M: Machine> Stage<M> {
             self.note_gap(closes);
             return self.release(number);
         }
-        match self.machine.ask(now, number, closes, &mut self.orders) {
+        let want = Want { worker: number, until: closes };
+        match self.machine.ask(now, want, &mut self.orders) {
             Access::Use(bearer) => self.send(now, number, bearer),
             Access::None { retry_after } => self.pause(now, number, retry_after),
             Access::Throttled { retry_after } => {
-                self.seen.status_429 += 1;
-                self.series.note_429(now);
+                self.note_seen(now, 429);
                 self.pause(now, number, Some(retry_after));
             }
             Access::Wait => self.wait(number, Waits::ForToken),
@@ -260,13 +262,7 @@ impl<M: Machine> Stage<M> {
         let worker = &mut self.workers[number as usize];
         (worker.sent_at, worker.bearer, worker.reply) = (now, bearer, reply.outcome);
         worker.waits = Waits::No;
-        let after = match reply.outcome {
-            ReplyOutcome::Silence => ANSWER_TIMEOUT,
-            ReplyOutcome::Done(()) | ReplyOutcome::Refused { .. } | ReplyOutcome::Broken => {
-                reply.after.min(ANSWER_TIMEOUT)
-            }
-        };
-        self.timeline.add(now + after, Happening::Answered(number));
+        self.timeline.add(now + waits_for(&reply), Happening::Answered(number));
     }
 
     fn pause(&mut self, now: Timestamp, number: WorkerNumber, retry_after: Option<Duration>) {
@@ -317,19 +313,19 @@ impl<M: Machine> Stage<M> {
 
     fn answered(&mut self, now: Timestamp, number: WorkerNumber) {
         let Worker { reply, bearer, sent_at, .. } = self.workers[number as usize];
+        let call = Call { worker: number, bearer, sent_at };
         match reply {
             ReplyOutcome::Done(()) => {
-                self.machine.accepted(now, number, bearer, sent_at, &mut self.orders);
+                self.machine.accepted(now, call, &mut self.orders);
                 self.sampled(now, number);
             }
             ReplyOutcome::Refused { status: 401, .. } => {
-                let orders = &mut self.orders;
-                let refusal = self.machine.refused(now, number, bearer, sent_at, orders);
+                let refusal = self.machine.refused(now, call, &mut self.orders);
                 self.refused(now, number, 401, refusal);
             }
             ReplyOutcome::Refused { status: 429, retry_after, .. } => {
                 let asked = retry_after.unwrap_or(Duration::from_secs(1));
-                let refusal = self.machine.throttled(now, number, bearer, asked);
+                let refusal = self.machine.throttled(now, call, asked);
                 self.refused(now, number, 429, refusal);
             }
             ReplyOutcome::Refused { retry_after, .. } => self.pause(now, number, retry_after),
@@ -459,33 +455,36 @@ impl<M: Machine> Stage<M> {
         self.series.note_token_request(now);
         let pending = &mut self.logins[login as usize];
         (pending.sent_at, pending.reply) = (now, reply.outcome);
-        let after = match reply.outcome {
-            ReplyOutcome::Silence => ANSWER_TIMEOUT,
-            ReplyOutcome::Done(_) | ReplyOutcome::Refused { .. } | ReplyOutcome::Broken => {
-                reply.after.min(ANSWER_TIMEOUT)
-            }
-        };
-        self.timeline.add(now + after, Happening::LoggedIn { login });
+        self.timeline.add(now + waits_for(&reply), Happening::LoggedIn { login });
     }
 
     fn logged_in(&mut self, now: Timestamp, login: u32) {
         let Login { tag, sent_at, reply } = self.logins[login as usize];
         self.free_logins.push(login);
-        let failure = match reply {
-            ReplyOutcome::Done(granted) => {
-                return self.machine.granted(now, tag, granted, sent_at, &mut self.orders);
-            }
+        let outcome = match reply {
+            ReplyOutcome::Done(granted) => Ok(granted),
             ReplyOutcome::Refused { status, retry_after, throttled } => {
                 if !M::SHIELDS {
                     self.note_seen(now, status);
                     self.seen.throttled_logins += u64::from(throttled);
                 }
-                NoLogin { status: Some(status), retry_after, throttled }
+                Err(NoLogin { status: Some(status), retry_after, throttled })
             }
             ReplyOutcome::Broken | ReplyOutcome::Silence => {
-                NoLogin { status: None, retry_after: None, throttled: false }
+                Err(NoLogin { status: None, retry_after: None, throttled: false })
             }
         };
-        self.machine.not_granted(now, tag, failure, &mut self.orders);
+        let answer = LoginAnswer { tag, sent_at, outcome };
+        self.machine.login_answered(now, answer, &mut self.orders);
+    }
+}
+
+/// How long a caller waits for this.
+fn waits_for<T>(reply: &Reply<T>) -> Duration {
+    match reply.outcome {
+        ReplyOutcome::Silence => ANSWER_TIMEOUT,
+        ReplyOutcome::Done(_) | ReplyOutcome::Refused { .. } | ReplyOutcome::Broken => {
+            reply.after.min(ANSWER_TIMEOUT)
+        }
     }
 }

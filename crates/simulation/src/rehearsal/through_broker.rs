@@ -5,15 +5,13 @@
 
 use std::time::Duration;
 
-use bellwether_lifecycle::{Event, Need, Timestamp, Verdict, WaiterId};
+use bellwether_lifecycle::{Need, Timestamp, Verdict};
 
 use super::Setup;
 use super::broker::{Brokers, PATIENCE, Spend};
-use super::machine::{Access, Bearer, Machine, NoLogin, Order, Orders, Own, Refusal, WorkerNumber};
-use crate::by_number::Granted;
-
-/// The one broker.
-const BROKER: u32 = 0;
+use super::machine::{
+    Access, Bearer, Call, LoginAnswer, Machine, Order, Orders, Own, Refusal, Want,
+};
 
 /// Workers log in by themselves, as without Bellwether, and only the URL is another: the token
 /// endpoint hands out what it holds, with the time that is left.
@@ -47,54 +45,29 @@ impl TokenEndpoint {
 impl Machine for TokenEndpoint {
     const SHIELDS: bool = true;
 
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        _until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access {
-        let own = self.tokens[worker as usize].filter(|token| !token.is_expired(now));
-        if let Some(token) = own {
-            return Access::Use(Bearer::lone(token.serial));
+    fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
+        let worker = want.worker;
+        let held = self.tokens[worker as usize];
+        if let Some(bearer) = held.and_then(|own| own.unexpired(now)) {
+            return Access::Use(bearer);
         }
         if let Some(granted) = self.brokers.hand_out(now) {
             self.tokens[worker as usize] = Some(Own::new(now, granted));
             return Access::Use(Bearer::lone(granted.serial));
         }
-        let waiter = WaiterId(u64::from(worker));
-        let asked = Event::Asked { waiter, need: Need::HandOut, until: now + PATIENCE };
-        self.brokers.tell(now, BROKER, asked, orders);
+        let want = Want { until: now + PATIENCE, ..want };
+        self.brokers.wait_for_token(now, want, Need::HandOut, orders);
         self.pass_answers_on(now, orders);
         Access::Wait
     }
 
-    fn refused(
-        &mut self,
-        _now: Timestamp,
-        worker: WorkerNumber,
-        _bearer: Bearer,
-        _sent_at: Timestamp,
-        _orders: &mut Orders,
-    ) -> Refusal {
-        self.tokens[worker as usize] = None;
+    fn refused(&mut self, _now: Timestamp, call: Call, _orders: &mut Orders) -> Refusal {
+        self.tokens[call.worker as usize] = None;
         Refusal::Seen { retry_after: None }
     }
 
-    fn granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        self.brokers.granted(now, tag, granted, sent_at, orders);
-        self.pass_answers_on(now, orders);
-    }
-
-    fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
-        self.brokers.not_granted(now, tag, failure, orders);
+    fn login_answered(&mut self, now: Timestamp, answer: LoginAnswer, orders: &mut Orders) {
+        self.brokers.login_answered(now, answer, orders);
         self.pass_answers_on(now, orders);
     }
 
@@ -136,98 +109,57 @@ impl Gateway {
 impl Machine for Gateway {
     const SHIELDS: bool = true;
 
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        _until: Timestamp,
-        orders: &mut Orders,
-    ) -> Access {
-        match self.brokers.spend(now, BROKER) {
+    fn ask(&mut self, now: Timestamp, want: Want, orders: &mut Orders) -> Access {
+        let want = Want { until: now + PATIENCE, ..want };
+        match self.brokers.spend(now, want.worker) {
             Spend::With(bearer) => Access::Use(bearer),
-            Spend::Until(opens) if opens > now + PATIENCE => {
+            Spend::Until(opens) if opens > want.until => {
                 let seconds = crate::organisation::retry_after_seconds(now.until(opens));
                 Access::Throttled { retry_after: Duration::from_secs(seconds) }
             }
             Spend::Until(opens) => {
-                self.brokers.wait_for_room(worker, opens, orders);
+                self.brokers.wait_for_room(want.worker, opens, orders);
                 Access::Wait
             }
             Spend::Empty => {
-                let waiter = WaiterId(u64::from(worker));
-                let asked = Event::Asked { waiter, need: Need::Use, until: now + PATIENCE };
-                self.brokers.tell(now, BROKER, asked, orders);
+                self.brokers.wait_for_token(now, want, Need::Use, orders);
                 self.pass_answers_on(orders);
                 Access::Wait
             }
         }
     }
 
-    fn accepted(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        self.replays[worker as usize] = false;
-        self.brokers.accepted(now, BROKER, bearer, sent_at, orders);
+    fn accepted(&mut self, now: Timestamp, call: Call, orders: &mut Orders) {
+        self.replays[call.worker as usize] = false;
+        self.brokers.accepted(now, call, orders);
     }
 
-    fn refused(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) -> Refusal {
-        let Bearer { member, generation, .. } = bearer;
-        if std::mem::take(&mut self.replays[worker as usize]) {
-            let event = Event::ReplayRefused { member, generation };
-            self.brokers.tell(now, BROKER, event, orders);
+    fn refused(&mut self, now: Timestamp, call: Call, orders: &mut Orders) -> Refusal {
+        if std::mem::take(&mut self.replays[call.worker as usize]) {
+            self.brokers.replay_refused(now, call, orders);
             return Refusal::Seen { retry_after: None };
         }
-        self.replays[worker as usize] = true;
-        self.brokers.refused(now, (BROKER, worker), bearer, sent_at, orders);
+        self.replays[call.worker as usize] = true;
+        self.brokers.refused(now, call, orders);
         self.pass_answers_on(orders);
         Refusal::Unseen
     }
 
-    fn throttled(
-        &mut self,
-        now: Timestamp,
-        worker: WorkerNumber,
-        bearer: Bearer,
-        retry_after: Duration,
-    ) -> Refusal {
-        self.brokers.throttled(BROKER, bearer, now + retry_after);
-        let first = !std::mem::replace(&mut self.replays[worker as usize], true);
+    fn throttled(&mut self, now: Timestamp, call: Call, retry_after: Duration) -> Refusal {
+        self.brokers.throttled(call, now + retry_after);
+        let first = !std::mem::replace(&mut self.replays[call.worker as usize], true);
         if first
-            && self.brokers.has_room(now, BROKER)
-            && let Spend::With(other) = self.brokers.spend(now, BROKER)
+            && self.brokers.has_room(now, call.worker)
+            && let Spend::With(other) = self.brokers.spend(now, call.worker)
         {
             return Refusal::Again(other);
         }
-        self.replays[worker as usize] = false;
+        self.replays[call.worker as usize] = false;
         Refusal::Seen { retry_after: Some(retry_after) }
     }
 
-    fn granted(
-        &mut self,
-        now: Timestamp,
-        tag: u64,
-        granted: Granted,
-        sent_at: Timestamp,
-        orders: &mut Orders,
-    ) {
-        self.brokers.granted(now, tag, granted, sent_at, orders);
-        self.pass_answers_on(orders);
-    }
-
-    fn not_granted(&mut self, now: Timestamp, tag: u64, failure: NoLogin, orders: &mut Orders) {
-        self.brokers.not_granted(now, tag, failure, orders);
+    fn login_answered(&mut self, now: Timestamp, answer: LoginAnswer, orders: &mut Orders) {
+        self.brokers.login_answered(now, answer, orders);
         self.pass_answers_on(orders);
     }
 
