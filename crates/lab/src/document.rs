@@ -1,5 +1,7 @@
 //! A run as one document. Its JSON is a superset of what `demo --json` prints.
 
+use std::time::Duration;
+
 use bellwether_simulation::rehearsal::FleetOutcome;
 use serde::Serialize;
 
@@ -53,8 +55,8 @@ pub struct FleetMeasured {
     pub tokens_evicted: u64,
     /// Times that a replica's token had ended before a newer one was there.
     pub ended_in_use: u64,
-    /// The shortest life that a token had left when it was replaced, in seconds.
-    pub least_left_s: f64,
+    /// The shortest life that a token had left when it was replaced, in seconds; none if none was.
+    pub least_left_s: Option<f64>,
 }
 
 impl FleetMeasured {
@@ -69,7 +71,8 @@ impl FleetMeasured {
             elsewhere: outcome.elsewhere,
             tokens_evicted: outcome.tokens_evicted,
             ended_in_use: outcome.ended_in_use,
-            least_left_s: (outcome.least_left.as_secs_f64() * 10.0).round() / 10.0,
+            least_left_s: (outcome.least_left < Duration::MAX)
+                .then(|| (outcome.least_left.as_secs_f64() * 10.0).round() / 10.0),
         }
     }
 }

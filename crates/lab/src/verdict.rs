@@ -143,11 +143,13 @@ pub(crate) fn fleet_verdict(fleet: &FleetMeasured) -> Verdict {
     );
     let (sentence, change) = if fleet.ended_in_use == 0 && fleet.tokens_evicted == 0 {
         (
-            format!(
-                "{asked}, and no replica was left with a token that had ended: {:.0} s were left \
-                 at least.",
-                fleet.least_left_s
-            ),
+            match fleet.least_left_s {
+                Some(left) => format!(
+                    "{asked}, and no replica was left with a token that had ended: {left:.0} s \
+                     were left at least."
+                ),
+                None => format!("{asked}; no token was old enough to be replaced."),
+            },
             "Nothing would have to change.".to_owned(),
         )
     } else {

@@ -24,6 +24,7 @@ use crate::commands::brokered::{Keeping, OpenGateway, quota};
 use crate::commands::stage::Stage;
 use crate::commands::{Failure, print_result, runtime};
 use crate::configuration::{Environment, duration};
+use crate::tell::tell;
 
 /// Run a JMeter plan against the lab twice, directly and through the gateway, and compare
 ///
@@ -136,7 +137,7 @@ impl LabJMeter {
         let name = if gateway { "jmeter-gateway" } else { "jmeter-direct" };
         let address =
             open.as_ref().map_or_else(|| stage.organisation.address(), |open| open.address);
-        eprintln!("{name}: JMeter runs {} against {address}", self.plan.display());
+        tell!("{name}: JMeter runs {} against {address}", self.plan.display());
 
         let (began_at, began_wall) = (clock.now(), clock.wall());
         let running = jmeter.start(&self.plan, &self.results, name, address, &self.properties);

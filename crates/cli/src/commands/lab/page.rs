@@ -9,13 +9,14 @@ use bellwether_report::{
 use bellwether_simulation::rehearsal::Strategy;
 
 use crate::commands::Failure;
+use crate::tell::tell;
 
 /// Writes the page of a run.
 pub(super) fn write(path: &Path, document: &Document) -> Result<(), Failure> {
     std::fs::write(path, page(document)).map_err(|error| {
         Failure::Failed(format!("{} cannot be written: {error}", path.display()))
     })?;
-    eprintln!("the page is in {}", path.display());
+    tell!("the page is in {}", path.display());
     Ok(())
 }
 
@@ -254,10 +255,12 @@ fn of_fleet(fleet: &FleetMeasured) -> Section {
         table.row([what.to_owned(), grouped(count)])
     });
     Section::new("Renewals")
-        .text(format!(
-            "The shortest life that a token had left when its replica took the next: {:.1} s.",
-            fleet.least_left_s
-        ))
+        .text(match fleet.least_left_s {
+            Some(left) => format!(
+                "The shortest life that a token had left when its replica took the next: {left:.1} s."
+            ),
+            None => "No token was old enough to be replaced.".to_owned(),
+        })
         .table(table)
 }
 

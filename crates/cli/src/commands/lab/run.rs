@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{built_in, page, sockets, table};
 use crate::commands::{Failure, print_result, runtime};
 use crate::configuration::{duration, scenario};
+use crate::tell::tell;
 
 /// Run a scenario with each strategy on the same seed, and say what came of it
 ///
@@ -170,7 +171,7 @@ fn live_through(scenario: &Scenario, strategy: Strategy) -> Measured {
 /// A bar where somebody watches, else a line.
 fn bar(length: u64, name: &'static str, about: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
-        eprintln!("{name}: {about}");
+        tell!("{name}: {about}");
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{prefix:<17} {bar:24.dim} {human_pos}/{human_len}")

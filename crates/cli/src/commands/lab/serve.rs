@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::Failure;
 use crate::configuration::{duration, parse_listen};
+use crate::tell::tell;
 
 /// The client that a lab knows without being told. Its secret guards nothing.
 pub(super) const CLIENT: (&str, &str) = ("lab-client", "lab-client-secret");
@@ -64,7 +65,7 @@ impl LabServe {
         let organisation = Organisation::new(profile, self.seed);
         let running = bellwether_lab::serve(organisation, listener, now).map_err(failed)?;
         let url = running.url("");
-        eprintln!("ready login={url} api={url}");
+        tell!("ready login={url} api={url}");
         let listen = |kind| signal(kind).map_err(failed);
         let (mut terminate, mut interrupt) =
             (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);

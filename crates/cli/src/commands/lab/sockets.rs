@@ -16,6 +16,7 @@ use tokio::time::{interval, sleep, timeout};
 use self::contender::Contender;
 pub(super) use self::recorder::{Recorder, Standing};
 use crate::commands::Failure;
+use crate::tell::tell;
 
 /// More connections than that measure the machine.
 const MOST_WORKERS: u32 = 2_000;
@@ -89,7 +90,7 @@ fn tell(ticks: u32, contenders: &[Arc<Contender>]) {
         return;
     }
     for contender in contenders {
-        eprintln!("{}", contender.in_brief());
+        tell!("{}", contender.in_brief());
     }
-    eprintln!();
+    tell!();
 }

@@ -76,5 +76,6 @@ fn fleet(fleet: &FleetMeasured) -> String {
         ("ended in use", fleet.ended_in_use),
     ];
     let lines = lines.map(|(name, count)| format!("{name:<20}{:>14}", grouped(count)));
-    format!("{}\n{:<20}{:>12.1} s", lines.join("\n"), "shortest life left", fleet.least_left_s)
+    let left = fleet.least_left_s.map_or_else(|| "–".to_owned(), |left| format!("{left:.1} s"));
+    format!("{}\n{:<20}{left:>14}", lines.join("\n"), "shortest life left")
 }
