@@ -467,3 +467,13 @@ fn another_list_begins_another_series_and_ends_the_one_before() {
     assert!(second.iter().all(|line| line["series"] == 2 && line["agent"] == "somebody else"));
     assert!(!second.is_empty());
 }
+
+#[test]
+fn a_wrong_secret_is_told_and_shown_to_nobody() {
+    let stage = stage(&format!("{EACH}output = \"-\""));
+    stage.secret_file("client.secret", "canary-wrong-secret-41d8");
+    let output = stage.run(&["poll", "--for", "1s"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("no new token") && said.contains("invalid_client"), "{said}");
+    assert_eq!(spelled_in("canary-wrong-secret-41d8", said.as_bytes()), None);
+}

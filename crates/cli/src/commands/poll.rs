@@ -35,6 +35,7 @@ use crate::configuration::poll::{DEFAULT_WORKERS, period};
 use crate::configuration::{
     self as file, AgentList, Environment, OutputPlace, duration, parse_listen,
 };
+use crate::tell::tell;
 use crate::{log, plan};
 
 /// How often it looks how things stand.
@@ -273,6 +274,8 @@ impl Poll {
                         refuse_at = Some(api.clock.now() + SETTLES_WITHIN);
                     }
                     _ = tick.tick() => {
+                        let failed = api.handle.last_error().map(|error| error.to_string());
+                        live.tell_renewals(failed);
                         live.show(&Standing::of(&poller, api, &writer, absent), api.clock.now());
                         // An output that takes nothing must not keep whoever has something for it.
                         if refuse_at.is_some_and(|at| api.clock.now() >= at) || writer.is_over() {
@@ -329,7 +332,7 @@ impl Poll {
             }
             None => Err(std::fmt::Error),
         });
-        eprintln!("ready admin=http://{address}");
+        tell!("ready admin=http://{address}");
         scrape.map(Some).map_err(failed)
     }
 }

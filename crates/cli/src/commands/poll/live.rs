@@ -7,6 +7,7 @@ use bellwether_lifecycle::Timestamp;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Standing;
+use crate::tell::tell;
 
 /// Where nobody watches, lines come this often.
 const LINES: Duration = Duration::from_secs(10);
@@ -16,6 +17,7 @@ pub(super) struct Live {
     name: String,
     bar: Option<ProgressBar>,
     trouble: Option<String>,
+    failed: Option<String>,
     next_line_at: Timestamp,
 }
 
@@ -27,7 +29,21 @@ impl Live {
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
             ProgressBar::with_draw_target(None, target).with_style(style)
         });
-        Self { name: name.to_owned(), bar, trouble: None, next_line_at: Timestamp::ZERO }
+        Self {
+            name: name.to_owned(),
+            bar,
+            trouble: None,
+            failed: None,
+            next_line_at: Timestamp::ZERO,
+        }
+    }
+
+    /// What stands in the way of tokens, once each time that it changes.
+    pub(super) fn tell_renewals(&mut self, failed: Option<String>) {
+        if let Some(failed) = failed.as_ref().filter(|_| failed != self.failed) {
+            self.line(&format!("{}: no new token: {failed}", self.name));
+        }
+        self.failed = failed;
     }
 
     pub(super) fn show(&mut self, standing: &Standing, now: Timestamp) {
@@ -47,7 +63,7 @@ impl Live {
             }
             None if now >= self.next_line_at => {
                 self.next_line_at = now + LINES;
-                eprintln!("{}", self.told(standing));
+                tell!("{}", self.told(standing));
             }
             None => {}
         }
@@ -58,13 +74,13 @@ impl Live {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{}", self.told(standing));
+        tell!("{}", self.told(standing));
     }
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| tell!("{text}")),
+            None => tell!("{text}"),
         }
     }
 

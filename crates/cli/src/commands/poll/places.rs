@@ -1,19 +1,25 @@
 //! Where a poll's agents come from, and where its samples go.
 
-use std::io::stdout;
+use std::fs::File;
+use std::io::{Read, stdout};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use bellwether_delivery::{Files, Lines, Output, OutputError, Postgres, Resumed, Sqlite};
 use bellwether_poller::{Agents, discover};
 use bellwether_store::HolderId;
 use rustls::RootCertStore;
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::{Api, Failure};
 use crate::configuration::poll::DEFAULT_ROTATE;
 use crate::configuration::{self as file, AgentList, OutputPlace};
 
+/// A program that lists agents takes no longer.
+const LISTED_WITHIN: Duration = Duration::from_secs(60);
 /// A longer list of agents is none.
 const LONGEST_LIST: u64 = 64 << 20;
 
@@ -58,11 +64,13 @@ pub(super) async fn agents(poll: &file::Poll, api: &Api) -> Result<Agents, Failu
     match list {
         AgentList::File(path) => {
             let failed = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
-            let length = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-            if length > LONGEST_LIST {
+            let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+            let mut text = Vec::new();
+            let read = file.take(LONGEST_LIST + 1).read_to_end(&mut text);
+            read.map_err(|error| failed(error.to_string()))?;
+            if text.len() as u64 > LONGEST_LIST {
                 return Err(failed("is no list of agents: it is larger than 64 MiB".to_owned()));
             }
-            let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
             let text = String::from_utf8(text);
             let text = text.map_err(|_| failed("is not UTF-8 text".to_owned()))?;
             Agents::read(&text).map_err(|error| failed(error.to_string()))
@@ -87,12 +95,29 @@ async fn printed(words: &[String]) -> Result<Agents, Failure> {
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
         .spawn();
-    let output = started.map_err(|error| failed(error.to_string()))?.wait_with_output().await;
-    let output = output.map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(format!("{}; its list of agents is not used", output.status)));
+    let mut child = started.map_err(|error| failed(error.to_string()))?;
+    let mut text = Vec::new();
+    let printing = async {
+        if let Some(printed) = child.stdout.take() {
+            printed.take(LONGEST_LIST + 1).read_to_end(&mut text).await?;
+        }
+        if text.len() as u64 > LONGEST_LIST {
+            child.kill().await?;
+        }
+        child.wait().await
+    };
+    let ended = timeout(LISTED_WITHIN, printing).await;
+    let ended = ended.map_err(|_| {
+        failed(format!("has not listed its agents within {} s", LISTED_WITHIN.as_secs()))
+    })?;
+    let status = ended.map_err(|error| failed(error.to_string()))?;
+    if text.len() as u64 > LONGEST_LIST {
+        return Err(failed("prints no list of agents: it is larger than 64 MiB".to_owned()));
     }
-    let text = String::from_utf8(output.stdout);
+    if !status.success() {
+        return Err(failed(format!("{status}; its list of agents is not used")));
+    }
+    let text = String::from_utf8(text);
     let text = text.map_err(|_| failed("what it prints is not UTF-8 text".to_owned()))?;
     Agents::read(&text).map_err(|error| failed(format!("what it prints: {error}")))
 }
