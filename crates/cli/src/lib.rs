@@ -11,5 +11,6 @@ mod local_socket;
 mod log;
 mod plan;
 mod secret_files;
+mod tell;
 
 pub use commands::run;

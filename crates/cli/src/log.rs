@@ -24,7 +24,12 @@ fn start_at(environment: Environment<'_>, default: &str) {
     let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(default))
         .unwrap_or_else(|_| EnvFilter::new(default));
     let json = environment("BELLWETHER_LOG_FORMAT").is_some_and(|format| format == "json");
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is dropped: to say so on standard error would panic, and end
+    // whatever was about to be told.
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     // A second start finds the first one in place.
     let _ = if json {
         lines.json().try_init()

@@ -502,3 +502,44 @@ fn top_shows_each_look_until_it_is_stopped() {
     }
     serving.end(Signal::TERM);
 }
+
+/// A log is for whoever wants it: when nobody can be told any more, tokens are renewed all the same.
+#[test]
+fn a_log_that_nobody_reads_costs_no_renewal() {
+    use std::io::{BufRead, BufReader};
+    let stage = Stage::new();
+    let mut command = stage.command(&["serve"]);
+    command.env("BELLWETHER_LOG", "debug").stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary");
+    let mut said = BufReader::new(child.stderr.take().expect("its errors")).lines();
+    let ready = said.find_map(|line| line.ok().filter(|line| line.starts_with("ready ")));
+    drop(said);
+    let ready = ready.expect("it is ready");
+    let gateway = ready.split("gateway=http://").nth(1).and_then(|rest| rest.split(' ').next());
+    let gateway = gateway.expect("its address").parse().expect("an address");
+    let bearer = [("Authorization", format!("Bearer {KEY}"))];
+    for _ in 0..3 {
+        let answer = ask(gateway, "GET", "/api/v2/users/me", &bearer, "");
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(ask(stage.lab.address(), "POST", "/lab/revoke", &[], "{}").status, 200);
+    }
+    let end = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(end, Signal::TERM).expect("it runs");
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
+}
+
+/// The same for commands: what cannot be said does not change how they end.
+#[test]
+fn an_error_that_nobody_can_read_ends_with_its_own_status() {
+    let stage = Stage::new();
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("a full disk");
+    for (arguments, status) in [
+        (&["check", "--config", "none.toml"][..], 2),
+        (&["token", "nobody"], 2),
+        (&["status"], 1),
+        (&["lab", "run", "nothing"], 2),
+    ] {
+        let ended = stage.command(arguments).stderr(full()).status().expect("the binary");
+        assert_eq!(ended.code(), Some(status), "{arguments:?}");
+    }
+}

@@ -23,6 +23,7 @@ use super::stage::Stage;
 use super::{Failure, print_result, runtime};
 use crate::configuration::{Environment, duration};
 use crate::log;
+use crate::tell::tell;
 
 /// Access tokens that Bellwether holds at once: 40 for the polls, two for peaks. The cap of 45 leaves
 /// room for those that are being replaced.
@@ -90,10 +91,10 @@ impl Demo {
         }
         let complaints = outcome::complaints(&outcomes);
         for complaint in &complaints {
-            eprintln!("{complaint}");
+            tell!("{complaint}");
         }
         if complaints.is_empty() {
-            eprintln!("bellwether: no 401, no 429, no gap");
+            tell!("bellwether: no 401, no 429, no gap");
             Ok(())
         } else {
             Err(Failure::Told { exit_status: 1 })
@@ -103,7 +104,7 @@ impl Demo {
     async fn play(&self) -> Result<Vec<Outcome>, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let profile = Profile::demo();
-        eprintln!("{}", self.introduction(&profile));
+        tell!("{}", self.introduction(&profile));
         let stage = || Stage::open(&profile, self.agents, SEED, Arc::clone(&clock));
         let (own, shared, jittered, reported) =
             (stage().await?, stage().await?, stage().await?, stage().await?);
@@ -116,7 +117,7 @@ impl Demo {
             keyring: Keyring::ephemeral(),
         };
         let brokered = Brokered::start(&own, keeping).await?;
-        eprintln!("Bellwether's dashboard while this runs: {}\n", brokered.dashboard);
+        tell!("Bellwether's dashboard while this runs: {}\n", brokered.dashboard);
 
         let schedule = Schedule::new(clock.now(), self.period, self.agents);
         let contenders = [

@@ -14,6 +14,7 @@ use clap::Args;
 
 use self::progress::Progress;
 use super::{Failure, print_result};
+use crate::tell::tell;
 
 const BUFFER: usize = 1 << 17;
 
@@ -77,10 +78,7 @@ impl Doctor {
         progress.end();
         for (path, source) in self.files.iter().zip(merged.sources()) {
             if let Some(damage) = source.damage() {
-                eprintln!(
-                    "{}: it ends before its end ({damage}); read as far as it goes",
-                    name(path)
-                );
+                tell!("{}: it ends before its end ({damage}); read as far as it goes", name(path));
             }
         }
         Ok(examination.diagnosis())

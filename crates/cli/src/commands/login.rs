@@ -25,6 +25,7 @@ use super::grants::{self, Place};
 use super::{Failure, load_configuration, print_result};
 use crate::configuration::{self as file, Environment};
 use crate::local_socket::Ask;
+use crate::tell::tell;
 
 /// A renewal under way ends well within this.
 const CUSTODY_WITHIN: Duration = Duration::from_secs(60);
@@ -164,7 +165,7 @@ impl Login {
             }
             Ok(None) => {}
             Err(error) => {
-                eprintln!("the running broker was not told and takes notice by itself: {error}");
+                tell!("the running broker was not told and takes notice by itself: {error}");
             }
         }
         Ok(logged_in)

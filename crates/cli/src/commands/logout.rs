@@ -18,6 +18,7 @@ use super::grants::{self, Held, Place};
 use super::{Failure, load_configuration, print_result};
 use crate::configuration::{AuthorizationServer, Environment};
 use crate::local_socket::Ask;
+use crate::tell::tell;
 
 /// A renewal under way ends well within this.
 const CUSTODY_WITHIN: Duration = Duration::from_secs(60);
@@ -124,7 +125,7 @@ impl Logout {
             let ended =
                 revoke(&held.settings, endpoint, &token, TokenTypeHint::AccessToken, clock).await;
             if let (Err(why), true) = (ended, revoked.is_ok()) {
-                eprintln!("{}: the access token was not revoked: {why}", self.name);
+                tell!("{}: the access token was not revoked: {why}", self.name);
             }
         }
         custody.clear().await.map_err(unsaved)?;
@@ -146,7 +147,7 @@ impl Logout {
             (_, true) if self.json => Ok(()),
             (true, true) => print_result(&format!("{name}: revoked and forgotten")),
             (false, true) => {
-                eprintln!("{name}: nothing was revoked: {why}");
+                tell!("{name}: nothing was revoked: {why}");
                 print_result(&format!("{name}: forgotten"))
             }
         }

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::configuration::{Configuration, ConfigurationError, Environment, location};
+use crate::tell::tell;
 
 /// Keeps OAuth 2.0 access tokens fresh for everything that shares a client.
 #[derive(Debug, Parser)]
@@ -103,8 +104,8 @@ fn exit_status(outcome: &Result<(), Failure>) -> u8 {
 impl Failure {
     fn tell(&self) {
         match self {
-            Self::Configuration(error) => eprintln!("{error}"),
-            Self::Usage(message) | Self::Failed(message) => eprintln!("error: {message}"),
+            Self::Configuration(error) => tell!("{error}"),
+            Self::Usage(message) | Self::Failed(message) => tell!("error: {message}"),
             Self::Told { .. } => {}
         }
     }

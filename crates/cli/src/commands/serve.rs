@@ -24,6 +24,7 @@ use crate::local_socket::LocalSocket;
 use crate::log;
 use crate::plan::{self, OpenVendor, PlannedCredential};
 use crate::secret_files;
+use crate::tell::tell;
 
 /// Connections are given this long to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -209,7 +210,7 @@ async fn run(
         None => None,
     };
     let running = Running::start(gateway, listener, admin, admin_listener, DRAIN);
-    eprintln!("ready gateway=http://{address} admin=http://{admin_address}");
+    tell!("ready gateway=http://{address} admin=http://{admin_address}");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 

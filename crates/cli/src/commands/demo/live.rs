@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::contender::Contender;
+use crate::tell::tell;
 
 /// Bars move this often.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -58,9 +59,9 @@ impl Live {
                 for contender in contenders {
                     let outcome = contender.outcome();
                     let due = outcome.polled.tally.due;
-                    eprintln!("{:<17} {due} polls · {}", outcome.name, outcome.in_brief());
+                    tell!("{:<17} {due} polls · {}", outcome.name, outcome.in_brief());
                 }
-                eprintln!();
+                tell!();
             }
         }
     }

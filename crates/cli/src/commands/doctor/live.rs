@@ -23,6 +23,7 @@ use url::Url;
 
 use super::super::{Failure, print_result, runtime};
 use super::{name, text, unreadable};
+use crate::tell::tell;
 
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -182,7 +183,7 @@ fn read(path: &Path, feed: Feed, json: bool) -> Result<Diagnosis, Failure> {
     let cannot = |why| unreadable(path, &why);
     let is_drained = Arc::clone(&feed.is_drained);
     let mut source = Source::open(0, BufReader::with_capacity(CHUNK, feed)).map_err(cannot)?;
-    eprintln!("following {} ({}); Ctrl-C ends it", name(path), source.format());
+    tell!("following {} ({}); Ctrl-C ends it", name(path), source.format());
     let mut examination = Examination::new(vec![name(path)]);
     let (mut seen, mut told, mut since) = (Observation::default(), Told::default(), 0_u64);
     loop {
@@ -218,7 +219,7 @@ impl Told {
             self.counts.insert(finding.id.as_str(), finding.count.max(1));
             let text = text::one(number, finding, text::Style::for_standard_output());
             if json {
-                eprintln!("{text}");
+                tell!("{text}");
             } else {
                 print_result(&text)?;
             }

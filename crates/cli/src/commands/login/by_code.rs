@@ -12,6 +12,7 @@ use url::Url;
 use super::callback::{Awaited, Callbacks};
 use super::{Asking, browser};
 use crate::commands::Failure;
+use crate::tell::tell;
 
 /// A person may have to find a password first.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -42,11 +43,11 @@ pub(super) async fn obtain(
     };
     let mut url = authorization_endpoint.clone();
     url.set_query(Some(&request.query()));
-    eprintln!("Open this address in a browser and log in:\n\n  {url}\n");
+    tell!("Open this address in a browser and log in:\n\n  {url}\n");
     if opens_browser && let Err(error) = browser::open(url.as_str(), &asking.secret_variables) {
-        eprintln!("No browser opens by itself ({error}).");
+        tell!("No browser opens by itself ({error}).");
     }
-    eprintln!("Waiting for the answer at {redirect_uri} …");
+    tell!("Waiting for the answer at {redirect_uri} …");
 
     let awaited = Awaited { state, issuer: asking.server.issuer.clone(), issuer_is_promised };
     let code = callbacks.wait(awaited, PATIENCE).await.map_err(failed)?;

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{Asking, refused};
 use crate::commands::Failure;
+use crate::tell::tell;
 
 /// Shows the user's code and asks until the user has decided.
 pub(super) async fn obtain(
@@ -29,14 +30,15 @@ pub(super) async fn obtain(
     let secrets: Vec<_> = asking.client.authentication.secret().into_iter().collect();
     let message = received.message(asking.clock.wall(), &secrets);
     let authorization = read_device_authorization(&message).map_err(|error| refused(&error))?;
-    eprintln!(
+    tell!(
         "Open this address on any device and type the code:\n\n  {}\n  {}\n",
-        authorization.verification_uri, authorization.user_code
+        authorization.verification_uri,
+        authorization.user_code
     );
     if let Some(complete) = &authorization.verification_uri_complete {
-        eprintln!("Or this one, which has the code in it:\n\n  {complete}\n");
+        tell!("Or this one, which has the code in it:\n\n  {complete}\n");
     }
-    eprintln!("Waiting; the code is good for {} min …", authorization.expires_in.as_secs() / 60);
+    tell!("Waiting; the code is good for {} min …", authorization.expires_in.as_secs() / 60);
 
     let token_request = TokenRequest {
         grant: Grant::DeviceCode(authorization.device_code.clone()),

@@ -6,6 +6,7 @@ use bellwether_broker::oauth::Secret;
 use zeroize::Zeroizing;
 
 use crate::commands::Failure;
+use crate::tell::tell;
 
 /// The longest refresh token that is taken, in bytes.
 const LONGEST: usize = 16 * 1024;
@@ -16,7 +17,7 @@ pub(super) fn from_standard_input() -> Result<Secret, Failure> {
     let input = std::io::stdin();
     let mut limited = input.lock().take(LONGEST as u64 + 2);
     let read = if input.is_terminal() {
-        eprintln!("Paste the refresh token and press Enter:");
+        tell!("Paste the refresh token and press Enter:");
         limited.read_line(&mut text)
     } else {
         limited.read_to_string(&mut text)
