@@ -204,6 +204,10 @@ impl Shared {
         if let Some(slot) = self.slots.get(usize::from(member)) {
             slot.store(None);
         }
+        // Nor does the one before it, which may have been asked for otherwise.
+        if let Some(rare) = self.rare.get() {
+            self.replaced(&rare.replaced).retain(|known| known.member() != member);
+        }
     }
 
     /// The member's token was found ended: it is spent no more, unless a new one came meanwhile.

@@ -148,3 +148,25 @@ async fn p17_a_token_that_the_api_does_not_know_yet_starts_no_storm() {
     let token = handle.token().await.expect("a token");
     assert_eq!(world.call(&token, Duration::ZERO).await.1, 200);
 }
+
+/// A token that was asked for otherwise stands in for nothing.
+#[tokio::test(start_paused = true)]
+async fn p17_after_a_change_of_scope_the_token_before_it_serves_nobody() {
+    let world = World::new(Profile { propagation: secs(3), ..Profile::plain() });
+    let handle = world.warm().await;
+    sleep(secs(60)).await;
+    let first = handle.token().await.expect("a token");
+    let (sent_at, _) = world.call(&first, Duration::from_millis(5)).await;
+    handle.accepted(&first, sent_at);
+    handle.renew();
+    handle.published(secs(5)).await;
+    let mut settings = world.settings();
+    settings.scope = "other".parse().expect("a scope");
+    handle.replace(settings).await;
+    let token = handle.token().await.expect("a token");
+    let (sent_at, status) = world.call(&token, Duration::from_millis(5)).await;
+    assert_eq!(status, 401, "the API does not know it yet");
+    if let Refusal::Cure(cure) = handle.refused(&token, sent_at).await {
+        assert_ne!(cure.access_token(), first.access_token());
+    }
+}
