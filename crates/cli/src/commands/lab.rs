@@ -10,9 +10,12 @@ mod serve;
 mod sockets;
 mod table;
 
+use std::path::Path;
+
+use bellwether_lab::Document;
 use clap::{Args, Subcommand};
 
-use super::Failure;
+use super::{Failure, print_result};
 use crate::configuration::Environment;
 
 /// A simulated authorization server and API: scenarios, strategies compared, and a stage to try
@@ -43,4 +46,17 @@ impl Lab {
             LabCommand::Serve(serve) => super::runtime()?.block_on(serve.run()),
         }
     }
+}
+
+/// What a run came to: as a page where one is wanted, and as a document or a table.
+fn tell(document: &Document, html: Option<&Path>, json: bool) -> Result<(), Failure> {
+    if let Some(path) = html {
+        page::write(path, document)?;
+    }
+    if json {
+        let text = serde_json::to_string(document)
+            .map_err(|error| Failure::Failed(format!("the result cannot be written: {error}")))?;
+        return print_result(&text);
+    }
+    print_result(&table::told(document))
 }

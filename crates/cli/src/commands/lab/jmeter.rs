@@ -19,10 +19,10 @@ use self::program::JMeter;
 use self::results::Results;
 use super::serve::{CLIENT, profile_names};
 use super::sockets::{Recorder, Standing};
-use super::{page, table};
+use super::tell;
 use crate::commands::brokered::{Keeping, OpenGateway, quota};
 use crate::commands::stage::Stage;
-use crate::commands::{Failure, print_result, runtime};
+use crate::commands::{Failure, runtime};
 use crate::configuration::{Environment, duration};
 use crate::tell::tell;
 
@@ -96,7 +96,7 @@ impl LabJMeter {
             let through = self.play(&jmeter, &profile, true).await?;
             Ok::<_, Failure>((direct, through))
         })?;
-        self.tell(&self.document(profile, direct, through))
+        tell(&self.document(profile, direct, through), self.html.as_deref(), self.json)
     }
 
     fn profile(&self) -> Profile {
@@ -192,18 +192,5 @@ impl LabJMeter {
             fleet: None,
         };
         Document::new(&scenario, Mode::Sockets, vec![direct.measured, through.measured])
-    }
-
-    fn tell(&self, document: &Document) -> Result<(), Failure> {
-        if let Some(path) = &self.html {
-            page::write(path, document)?;
-        }
-        if self.json {
-            let text = serde_json::to_string(document).map_err(|error| {
-                Failure::Failed(format!("the result cannot be written: {error}"))
-            })?;
-            return print_result(&text);
-        }
-        print_result(&table::told(document))
     }
 }

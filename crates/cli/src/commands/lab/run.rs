@@ -10,8 +10,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{built_in, page, sockets, table};
-use crate::commands::{Failure, print_result, runtime};
+use super::{built_in, sockets, tell};
+use crate::commands::{Failure, runtime};
 use crate::configuration::{duration, scenario};
 use crate::tell::tell;
 
@@ -79,7 +79,7 @@ impl LabRun {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let scenario = self.overridden(self.load()?);
         if let (Some(size), Some(fleet)) = (scenario.fleet, scenario.fleet()) {
-            return self.tell(&self.keep(&scenario, size, &fleet)?);
+            return tell(&self.keep(&scenario, size, &fleet)?, self.html.as_deref(), self.json);
         }
         let (mode, measured) = if self.sockets {
             (Mode::Sockets, runtime()?.block_on(sockets::run(&scenario))?)
@@ -88,7 +88,7 @@ impl LabRun {
             (Mode::Virtual, rehearsed.collect())
         };
         let document = Document::new(&scenario, mode, measured);
-        self.tell(&document)
+        tell(&document, self.html.as_deref(), self.json)
     }
 
     /// A fleet has no polls, and no sockets.
@@ -142,19 +142,6 @@ impl LabRun {
             strategies,
             ..scenario
         }
-    }
-
-    fn tell(&self, document: &Document) -> Result<(), Failure> {
-        if let Some(path) = &self.html {
-            page::write(path, document)?;
-        }
-        if self.json {
-            let text = serde_json::to_string(document).map_err(|error| {
-                Failure::Failed(format!("the result cannot be written: {error}"))
-            })?;
-            return print_result(&text);
-        }
-        print_result(&table::told(document))
     }
 }
 
