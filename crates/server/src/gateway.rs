@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Refusal};
 use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
+use crate::connection::Connection;
 use crate::host::Hosts;
 use crate::passes::Passes;
 use crate::remembered::{Asked, Memory};
@@ -132,7 +133,11 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, memory: &Memory) -> Answer {
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> Answer {
         if !self.hosts.allow(request.headers(), request.uri()) {
             return Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -143,7 +148,7 @@ impl Gateway {
         }
         let path = request.uri().path();
         if self.token_paths.iter().any(|token_path| token_path == path) {
-            return self.form(request, Endpoint::Token(memory)).await;
+            return self.form(request, Endpoint::Token(&connection.memory)).await;
         }
         if path == self.revoke_path || path == "/oauth/revoke" {
             return self.form(request, Endpoint::Revocation).await;

@@ -11,6 +11,7 @@ mod admin;
 mod answer;
 mod callers;
 mod clients;
+mod connection;
 mod dashboard;
 mod forward;
 mod gateway;
@@ -47,8 +48,8 @@ pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vendor};
 
 use answer::Answer;
+use connection::Connection;
 use listen::Service;
-use remembered::Memory;
 
 /// Both listeners, running.
 #[derive(Debug)]
@@ -103,13 +104,17 @@ async fn forget_unused(gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
 }
 
 impl Service for Gateway {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, memory: Arc<Memory>) -> Answer {
-        Self::answer(&self, request, &memory).await
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Answer {
+        Self::answer(&self, request, &connection).await
     }
 }
 
 impl Service for Admin {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Memory>) -> Answer {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Connection>) -> Answer {
         Self::answer(self, request).await
     }
 }

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::answer::Answer;
-use crate::remembered::Memory;
+use crate::connection::{Connection, Peer};
 use crate::rounds::Rounds;
 
 /// Connections at once; the rest wait in the kernel's queue.
@@ -33,7 +33,7 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        memory: Arc<Memory>,
+        connection: Arc<Connection>,
     ) -> impl Future<Output = Answer> + Send;
 }
 
@@ -75,8 +75,8 @@ async fn accept<S: Service>(
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 wait_after(&error).await;
                 continue;
@@ -84,16 +84,18 @@ async fn accept<S: Service>(
         };
         // Small answers that somebody waits for gain nothing from waiting for more bytes.
         let _ = stream.set_nodelay(true);
-        let (service, memory) = (Arc::clone(&service), Arc::<Memory>::default());
+        let peer = Peer { address: Some(from.ip()), ..Peer::default() };
+        let (service, known) = (Arc::clone(&service), Arc::new(Connection::with(peer)));
+        let theirs = Arc::clone(&known);
         let answer = service_fn(move |request| {
-            let (service, memory) = (Arc::clone(&service), Arc::clone(&memory));
-            async move { Ok::<_, Infallible>(service.answer(request, memory).await) }
+            let (service, known) = (Arc::clone(&service), Arc::clone(&known));
+            async move { Ok::<_, Infallible>(service.answer(request, known).await) }
         });
         let connection = server.serve_connection(TokioIo::new(stream), answer);
         let connection = rounds.attend(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke off");
+                tracing::debug!(%error, peer = ?theirs.peer, "a connection broke off");
             }
             drop(permit);
         });

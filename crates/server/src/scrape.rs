@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::answer::{Answer, Refusal, text, without_body};
+use crate::connection::Connection;
 use crate::host::Hosts;
 use crate::listen::{self, Service};
-use crate::remembered::Memory;
 
 /// A scrape takes no longer.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ impl Scrape {
 }
 
 impl Service for Scraped {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Memory>) -> Answer {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Connection>) -> Answer {
         if !self.hosts.allow(request.headers(), request.uri()) {
             return Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
