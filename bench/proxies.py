@@ -345,8 +345,11 @@ def measure(all, arguments, directory):
                 progress.step(f"{name}, {SIZES[body]}, {connections} connections")
                 ran = run(all[name], directory, body, connections, 1 if turn == 0 else arguments.seconds)
                 # The first opens connections and warms up.
-                if turn > 0:
-                    figures[body, connections][name].append(ran)
+                if turn == 0:
+                    continue
+                if not ran["requests"]:
+                    raise SystemExit(f"{name} finished no request of {SIZES[body]} in {arguments.seconds} s")
+                figures[body, connections][name].append(ran)
         if turn > 0:
             progress.round(turn, arguments.rounds)
     return figures
@@ -357,7 +360,7 @@ def run(contestant, directory, body, connections, seconds):
     quiet, before = stage.Quiet(), process.cpu_seconds()
     headers = {"Authorization": f"Bearer {KEY}"}
     ran = stage.load(directory, url + PATHS[body], headers, None, connections, seconds)
-    ran["cpu"] = (process.cpu_seconds() - before) / ran["requests"] * 100_000
+    ran["cpu"] = (process.cpu_seconds() - before) / max(1, ran["requests"]) * 100_000
     ran["pss"] = process.pss_mb()
     ran["stolen"] = quiet.stolen()
     return ran

@@ -204,7 +204,7 @@ def end_load(running, url):
         ran = json.loads(said[said.index("{"):])
     except ValueError:
         raise SystemExit(f"wrk said nothing of {url}:\n{said}") from None
-    if not ran["requests"]:
+    if not ran["requests"] and not ran["bytes"]:
         raise SystemExit(f"{url} answered nothing: {ran}")
     ran["rate"] = ran["requests"] / ran["seconds"]
     ran["broken"] = {kind: count for kind, count in ran["broken"].items() if count}
