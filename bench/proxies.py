@@ -27,9 +27,8 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 import stage  # noqa: E402
-from stage import ALONE, BESIDE, CLIENT, ROOT, Process, ask, free_port, nginx, until_answered  # noqa: E402
+from stage import ALONE, BESIDE, CLIENT, KEY, ROOT, Process, ask, free_port, nginx, until_answered  # noqa: E402
 
-KEY = "k" * 48
 PATHS = {"small": "/api/v2/users", "large": "/api/v2/recordings"}
 SIZES = {"small": "1 KB", "large": "1 MiB"}
 # What the API saw, for whoever asks through a contestant.
@@ -252,33 +251,9 @@ def start_bare(_where, origin, _login, bearer, arguments):
 
 
 def start_bellwether(where, origin, login, _bearer, arguments):
-    stage.secret_file(where, "caller.key", KEY)
-    stage.secret_file(where, "client.secret", CLIENT[1])
-    configuration = Path(where, "bellwether.toml")
-    configuration.write_text(f"""
-[store]
-url = "memory:"
-
-[[authorization_server]]
-name = "lab"
-token_endpoint = "{login}/oauth/token"
-resource_server = "{origin.url}"
-
-[[credential]]
-name = "lab"
-authorization_server = "lab"
-grant = "client_credentials"
-client_id = "{CLIENT[0]}"
-client_secret = {{ file = "client.secret" }}
-
-[[caller]]
-name = "caller"
-key = {{ file = "caller.key" }}
-credentials = ["lab"]
-""")
     # The way to trust somebody that every program on the machine's roots takes.
     trust = {"SSL_CERT_FILE": str(origin.ca)} if origin.tls else {}
-    process = stage.serve(arguments.bellwether, "--config", configuration, environment=trust)
+    process = stage.serve(arguments.bellwether, "--config", stage.configuration(where, login, origin.url), environment=trust)
     if process.workers() > 1:
         raise SystemExit(f"bellwether has {process.workers()} workers and not one")
     return process, process.found[1]

@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # What the lab knows without being told.
 CLIENT = ("lab-client", "lab-client-secret")
+# What a configured caller shows, and the operator.
+KEY, OPERATOR_KEY = "k" * 48, "o" * 48
 # The contestant's CPU, and that of everything else.
 ALONE, BESIDE = 0, 1
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -159,10 +161,40 @@ def serve(bellwether, *further, cpu=ALONE, environment=None):
     return Process(command, cpu, r"ready gateway=(\S+) admin=(\S+)", environment)
 
 
-def secret_file(directory, name, text):
-    path = Path(directory, name)
-    path.touch(mode=0o600)
-    path.write_text(text)
+def configuration(directory, login, resource_server=None, credentials=("lab",)):
+    """Credentials at `login`, and one caller for them all."""
+    for name, text in (("caller.key", KEY), ("operator.key", OPERATOR_KEY), ("client.secret", CLIENT[1])):
+        path = Path(directory, name)
+        path.touch(mode=0o600)
+        path.write_text(text)
+    sections = "".join(f"""
+[[credential]]
+name = "{name}"
+authorization_server = "lab"
+grant = "client_credentials"
+client_id = "{CLIENT[0]}"
+client_secret = {{ file = "client.secret" }}
+{f'scope = "{name}"' if len(credentials) > 1 else ""}
+""" for name in credentials)
+    path = Path(directory, "bellwether.toml")
+    path.write_text(f"""
+[store]
+url = "memory:"
+
+[admin]
+key = {{ file = "operator.key" }}
+
+[[authorization_server]]
+name = "lab"
+token_endpoint = "{login}/oauth/token"
+{f'resource_server = "{resource_server}"' if resource_server else ""}
+{sections}
+[[caller]]
+name = "caller"
+key = {{ file = "caller.key" }}
+credentials = {json.dumps(credentials)}
+""")
+    return path
 
 
 # wrk's own table ends at 99 %.
@@ -179,13 +211,31 @@ end
 """
 
 
+def lua_table(names):
+    return "{" + ", ".join(f"[{json.dumps(name)}] = {json.dumps(value)}" for name, value in names.items()) + "}"
+
+
 def start_load(directory, url, headers, body, connections, seconds, cpu=BESIDE):
-    """Starts a run of wrk; `end_load` waits for it."""
+    """Starts a run of wrk; `end_load` waits for it. Several sets of headers are sent in turn."""
     script = Path(directory, "request.lua")
-    lines = [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items()]
-    if body:
-        lines += ['wrk.method = "POST"', f"wrk.body = {json.dumps(body)}"]
-    script.write_text("\n".join(lines) + REPORT)
+    method, sent = ('"POST"', json.dumps(body)) if body else ('"GET"', "nil")
+    if isinstance(headers, list):
+        tables = ", ".join(lua_table(turn) for turn in headers)
+        text = f"""
+local turns, turn = {{}}, 0
+function init()
+    for number, headers in ipairs({{ {tables} }}) do
+        turns[number] = wrk.format({method}, nil, headers, {sent})
+    end
+end
+function request()
+    turn = turn % #turns + 1
+    return turns[turn]
+end
+"""
+    else:
+        text = f"wrk.method, wrk.headers, wrk.body = {method}, {lua_table(headers)}, {sent}\n"
+    script.write_text(text + REPORT)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", script, url]
     return subprocess.Popen(
         [str(part) for part in command],

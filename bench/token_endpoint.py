@@ -19,48 +19,24 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 import stage  # noqa: E402
-from stage import ALONE, CLIENT, ROOT, Process, basic, free_port, nginx, token_answer, until_answered  # noqa: E402
+from stage import ALONE, CLIENT, KEY, ROOT, Process, basic, free_port, nginx, token_answer, until_answered  # noqa: E402
 
 CONNECTIONS = (50, 200)
 
 
 def contestants(arguments, directory):
     """By name: process, address, headers, body."""
-    upstream = stage.lab(arguments.bellwether, "--profile", "plain", "--lifetime", "24h").found[1] + "/oauth/token"
+    login = stage.lab(arguments.bellwether, "--profile", "plain", "--lifetime", "24h").found[1]
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     body = "grant_type=client_credentials"
 
-    own = stage.serve(arguments.bellwether, "--token-endpoint", upstream, "--store", "memory:")
+    own = stage.serve(arguments.bellwether, "--token-endpoint", f"{login}/oauth/token", "--store", "memory:")
     own_url = own.found[1] + "/oauth/token"
     constant = token_answer(own_url, CLIENT)
 
-    key = "k" * 48
-    stage.secret_file(directory, "caller.key", key)
-    stage.secret_file(directory, "client.secret", CLIENT[1])
-    configuration = Path(directory, "bellwether.toml")
-    configuration.write_text(f"""
-[store]
-url = "memory:"
-
-[[authorization_server]]
-name = "lab"
-token_endpoint = "{upstream}"
-
-[[credential]]
-name = "lab"
-authorization_server = "lab"
-grant = "client_credentials"
-client_id = "{CLIENT[0]}"
-client_secret = {{ file = "client.secret" }}
-
-[[caller]]
-name = "caller"
-key = {{ file = "caller.key" }}
-credentials = ["lab"]
-""")
-    configured = stage.serve(arguments.bellwether, "--config", configuration)
+    configured = stage.serve(arguments.bellwether, "--config", stage.configuration(directory, login))
     configured_url = configured.found[1] + "/oauth/token"
-    token_answer(configured_url, ("caller", key))
+    token_answer(configured_url, ("caller", KEY))
 
     port = free_port()
     location = f"location = /oauth/token {{ default_type application/json; return 200 '{constant}'; }}"
@@ -78,7 +54,7 @@ credentials = ["lab"]
         **engine,
         "bellwether, callers bring their client": (own, own_url, own_header, body),
         "bellwether, configured caller": (
-            configured, configured_url, {**form, "Authorization": basic("caller", key)}, body),
+            configured, configured_url, {**form, "Authorization": basic("caller", KEY)}, body),
     }
 
 
