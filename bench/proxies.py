@@ -46,7 +46,7 @@ INSTALL = {
     "haproxy": "apt-get install haproxy",
     "envoy": "interop/install envoy",
     "envoy-injector": "interop/install envoy",
-    "bare": "cargo build --release --bin bare_proxy, in bench/floor",
+    "bare": "cargo build --release, in bench/floor",
     "bellwether": "cargo build --release -p bellwether",
 }
 # Medians of rounds, at these numbers of connections, small bodies.

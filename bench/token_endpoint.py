@@ -5,8 +5,8 @@
 
 Each contestant has one worker and CPU 0 to itself; wrk, and what stands behind the contestant, have
 CPU 1. Rounds alternate between contestants, and each ratio is of one round. Needs nginx, wrk, two
-CPUs, and `cargo build --release -p bellwether`; with `cargo build --release --bin bare_hyper` in
-`bench/peers` the engine alone is measured too.
+CPUs, and `cargo build --release -p bellwether`; with `cargo build --release` in `bench/floor` the
+engine alone is measured too.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of each run of wrk")
     parser.add_argument("--bellwether", default=ROOT / "target/release/bellwether", type=Path)
-    parser.add_argument("--bare-hyper", default=ROOT / "bench/peers/target/release/bare_hyper", type=Path)
+    parser.add_argument("--bare-hyper", default=ROOT / "bench/floor/target/release/bare_hyper", type=Path)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, stage.terminated)
     stage.warn_if_busy()
