@@ -12,6 +12,7 @@ Exit status: 0 the goal is met, 1 it is not. Needs wrk, two CPUs and a build of 
 """
 
 import argparse
+import contextlib
 import json
 import signal
 import statistics
@@ -84,8 +85,12 @@ class Setting:
         deadline = time.monotonic() + RENEWED_WITHIN
         while self.generation(name) == generation:
             if time.monotonic() > deadline:
-                raise SystemExit(f"{name} was not renewed within {RENEWED_WITHIN} s after generation {generation}")
+                raise NotRenewed(f"{name} was not renewed within {RENEWED_WITHIN} s after generation {generation}")
             time.sleep(0.005)
+
+
+class NotRenewed(Exception):
+    """What was ordered, or needed, did not come."""
 
 
 # --- latency -------------------------------------------------------------------------------------
@@ -96,9 +101,11 @@ def window(setting, directory, arguments, renewing):
 
     def renew():
         nonlocal renewals
-        while not ended.wait(1 / arguments.renewals_a_second):
-            setting.renew()
-            renewals += 1
+        # One that does not come shows in the count.
+        with contextlib.suppress(NotRenewed):
+            while not ended.wait(1 / arguments.renewals_a_second):
+                setting.renew()
+                renewals += 1
 
     running = stage.start_load(directory, url, setting.headers, None, arguments.connections, arguments.seconds)
     renewer = threading.Thread(target=renew)
@@ -157,7 +164,8 @@ def failures(arguments, setting, directory):
     url = setting.gateway + PATH
     started = setting.ledger()
     running = stage.start_load(directory, url, setting.headers, None, arguments.connections, 86_400)
-    acts, done, live, said = script(arguments), {"renew": 0, "revoke": 0}, sys.stderr.isatty(), time.monotonic()
+    acts, done, stuck = script(arguments), {"renew": 0, "revoke": 0}, None
+    live, said = sys.stderr.isatty(), time.monotonic()
     try:
         while running.poll() is None:
             answered = setting.ledger()["api_accepted"] - started["api_accepted"]
@@ -172,6 +180,8 @@ def failures(arguments, setting, directory):
                 text = f"{answered} of {arguments.requests} requests, {done['renew']} renewals, {done['revoke']} revocations"
                 print(f"\r\x1b[K{text}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
             time.sleep(0.02)
+    except NotRenewed as failure:
+        stuck = str(failure)
     finally:
         # It stops, and tells what it saw.
         running.send_signal(signal.SIGINT)
@@ -188,12 +198,15 @@ def failures(arguments, setting, directory):
         "broken": sum(ran["broken"].values()),
         "upstream_401": seen["status_401"] - started["status_401"],
         "upstream_token_requests": seen["token_requests"] - started["token_requests"],
+        "stuck": stuck,
         "p999_ms": ran["p999"],
         "most_ms": ran["most"],
     }
     line = ("{requests} requests in {seconds} s through {renewals} renewals and {revocations} revocations:"
             " {not_2xx} answers not 2xx, {broken} broken; upstream {upstream_401} times 401,"
             " {upstream_token_requests} token requests").format(**found)
+    if stuck:
+        line += f"; ended early, as {stuck}"
     whole = not acts and ran["requests"] >= arguments.requests
     return found, line, whole and found["not_2xx"] == 0 and found["broken"] == 0
 
