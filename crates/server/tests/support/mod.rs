@@ -103,6 +103,8 @@ pub(crate) struct Setting {
     pub(crate) verify: Option<&'static str>,
     /// The lab's API unless another is named.
     pub(crate) resource_server: Option<Url>,
+    /// Instead of it.
+    pub(crate) api: Option<Arc<ResourceServer>>,
     /// The lab's token endpoint unless another is named.
     pub(crate) token_endpoint: Option<Url>,
     pub(crate) gateway: GatewaySettings,
@@ -130,6 +132,7 @@ impl Setting {
             default_lifetime: Duration::from_secs(3600),
             verify: None,
             resource_server: None,
+            api: None,
             token_endpoint: None,
             gateway: GatewaySettings::default(),
             store: None,
@@ -320,9 +323,9 @@ fn vendor(setting: &Setting, lab: &bellwether_lab::Running) -> Vendor {
             verify: setting.verify.map(|path| resource_server.join(path).expect("a path")),
             transport: Arc::new(Http1::with_roots(RootCertStore::empty())),
         }),
-        resource_server: Some(Arc::new(
-            ResourceServer::new(resource_server, None).expect("an API in the clear"),
-        )),
+        resource_server: Some(setting.api.clone().unwrap_or_else(|| {
+            Arc::new(ResourceServer::new(resource_server, None).expect("an API in the clear"))
+        })),
         api_prefix: setting.genesys.then(|| "/api/".to_owned()),
         token_path: Some("/login/oauth/token".to_owned()),
         refusals_are_400: setting.genesys,
