@@ -67,7 +67,7 @@ def program(name, arguments):
     if name.startswith("envoy"):
         own = ROOT / "interop/.cache/envoy/bin/envoy"
         return arguments.envoy or (own if own.exists() else shutil.which("envoy"))
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    return shutil.which(name, path=stage.PATH)
 
 
 class Origin:
@@ -443,9 +443,7 @@ def main():
     if not arguments.bellwether.exists():
         # Its lab gives out the tokens.
         parser.error(f"there is no {arguments.bellwether}: {INSTALL['bellwether']}")
-    for tool in ("wrk", "nginx"):
-        if shutil.which(tool) is None:
-            parser.error(f"{tool} is not installed: apt-get install {tool}")
+    stage.need(("wrk", "wrk"), ("nginx", "nginx-light"), ("openssl", "openssl"))
     signal.signal(signal.SIGTERM, stage.terminated)
     machine = stage.warn_if_busy()
     with tempfile.TemporaryDirectory() as directory:

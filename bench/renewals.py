@@ -224,6 +224,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--bellwether", default=ROOT / "target/release/bellwether", type=Path)
     arguments = parser.parse_args()
+    stage.need(("wrk", "wrk"))
     signal.signal(signal.SIGTERM, stage.terminated)
     if arguments.what == "latency":
         stage.warn_if_busy()

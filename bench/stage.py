@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ CLIENT = ("lab-client", "lab-client-secret")
 KEY, OPERATOR_KEY = "k" * 48, "o" * 48
 # The contestant's CPU, and that of everything else.
 ALONE, BESIDE = 0, 1
+# Debian keeps servers where only root looks.
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 TICKS = os.sysconf("SC_CLK_TCK")
 # Above these a machine is too busy to measure on.
 BUSY_SHARE, STOLEN_SHARE = 0.05, 0.01
@@ -117,7 +120,7 @@ http {{
     }}
 }}
 """)
-    return ["nginx", "-p", directory, "-c", path]
+    return [shutil.which("nginx", path=PATH) or "nginx", "-p", directory, "-c", path]
 
 
 def free_port():
@@ -137,6 +140,13 @@ def until_answered(port):
 
 def basic(name, secret):
     return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
+
+
+def need(*tools):
+    """Ends with advice where one is missing."""
+    for tool, package in tools:
+        if shutil.which(tool, path=PATH) is None:
+            raise SystemExit(f"{tool} is not installed: apt-get install {package}")
 
 
 def ask(url, body=None, headers=None):

@@ -105,6 +105,7 @@ def main():
     parser.add_argument("--bellwether", default=ROOT / "target/release/bellwether", type=Path)
     parser.add_argument("--bare-hyper", default=ROOT / "bench/floor/target/release/bare_hyper", type=Path)
     arguments = parser.parse_args()
+    stage.need(("wrk", "wrk"), ("nginx", "nginx-light"))
     signal.signal(signal.SIGTERM, stage.terminated)
     stage.warn_if_busy()
     with tempfile.TemporaryDirectory() as directory:
