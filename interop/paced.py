@@ -62,7 +62,14 @@ async def _send(target, idle, due, answers):
     reader = writer = None
     try:
         async with asyncio.timeout(ANSWERED_WITHIN):
-            reader, writer = idle.pop() if idle else await asyncio.open_connection(target.host, target.port)
+            # Whoever kept it for long may have closed it meanwhile.
+            while idle and reader is None:
+                reader, writer = idle.pop()
+                if reader.at_eof() or writer.is_closing():
+                    writer.close()
+                    reader = writer = None
+            if reader is None:
+                reader, writer = await asyncio.open_connection(target.host, target.port)
             status, headers = await _exchange(reader, writer, target.head)
         answers.append(Answer(due, time.time(), status, headers))
         idle.append((reader, writer))
