@@ -264,16 +264,17 @@ def end_load(running, url):
         ran = json.loads(said[said.index("{"):])
     except ValueError:
         raise SystemExit(f"wrk said nothing of {url}:\n{said}") from None
-    if not ran["requests"] and not ran["bytes"]:
-        raise SystemExit(f"{url} answered nothing: {ran}")
     ran["rate"] = ran["requests"] / ran["seconds"]
     ran["broken"] = {kind: count for kind, count in ran["broken"].items() if count}
     return ran
 
 
-def load(directory, url, headers, body, connections, seconds):
-    """One run of wrk."""
-    return end_load(start_load(directory, url, headers, body, connections, seconds), url)
+def load(directory, url, headers, body, connections, seconds, least=1):
+    """One run of wrk, and at least so many answers."""
+    ran = end_load(start_load(directory, url, headers, body, connections, seconds), url)
+    if ran["requests"] < least:
+        raise SystemExit(f"{url} gave {ran['requests']} answers in {seconds} s: {ran}")
+    return ran
 
 
 def cpu_time():
