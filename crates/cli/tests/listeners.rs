@@ -87,7 +87,7 @@ fn a_socket_that_systemd_opened_is_taken() {
     for names in ["gateway", "unknown", ""] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 0</dev/null";
+        let script = "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\" 3<&0 0</dev/null";
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_bellwether"), "serve"]);
         command.current_dir(stage.directory.path()).env_clear().env("LISTEN_FDNAMES", names);
@@ -169,8 +169,8 @@ fn a_renewed_certificate_is_used_and_a_broken_one_is_told_of() {
     assert_eq!(over_tls(serving.gateway, &first), None, "the old one is gone");
 
     stage.file("cert.pem", "no certificate");
-    let told = serving.wait_for("the gateway's certificate stays as it was");
-    assert!(told.contains("cert.pem: holds no certificate"), "{told}");
+    let told = serving.wait_for("cert.pem: holds no certificate");
+    assert!(told.contains("the gateway's certificate stays as it was"), "{told}");
     assert_eq!(over_tls(serving.gateway, &second).as_deref(), OK);
     let (ended, said) = serving.end(Signal::TERM);
     assert_eq!(ended.code(), Some(0));
