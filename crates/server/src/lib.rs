@@ -34,6 +34,7 @@ mod scrape;
 mod settings;
 mod socket;
 mod stream;
+mod streams;
 mod tls;
 mod token_endpoint;
 mod token_request;
