@@ -106,6 +106,8 @@ pub(crate) struct Setting {
     /// The lab's token endpoint unless another is named.
     pub(crate) token_endpoint: Option<Url>,
     pub(crate) gateway: GatewaySettings,
+    /// Of a configured stage.
+    pub(crate) callers: Vec<CallerSettings>,
     pub(crate) store: Option<(Arc<dyn Store>, Keyring)>,
     pub(crate) clock: Arc<SkippingClock>,
     /// Faults of the lab from the start on.
@@ -132,6 +134,7 @@ impl Setting {
             resource_server: None,
             token_endpoint: None,
             gateway: GatewaySettings::default(),
+            callers: callers(),
             store: None,
             clock: Arc::new(SkippingClock::new()),
             faults: Vec::new(),
@@ -220,15 +223,7 @@ impl Stage {
                     known_tokens: added.known_tokens,
                 });
             }
-            let caller = |name: &str, key: &str, credentials: &[&str]| CallerSettings {
-                name: name.to_owned(),
-                key: Secret::from(key),
-                credentials: credentials.iter().map(|name| (*name).to_owned()).collect(),
-            };
-            settings.callers = vec![
-                caller("poller", POLLER_KEY, &["polling"]),
-                caller("both", BOTH_KEY, &["polling", "second"]),
-            ];
+            settings.callers = setting.callers;
         }
         let gateway = Gateway::new(broker.clone(), settings, configured, gateway_address).await;
         let gateway = Arc::new(gateway);
@@ -300,6 +295,14 @@ impl Stage {
         let handle = self.handles.iter().find(|handle| handle.name() == name).expect("its handle");
         handle.token().await.expect("a token");
     }
+}
+
+/// The two callers of a configured stage, with no limits.
+pub(crate) fn callers() -> Vec<CallerSettings> {
+    vec![
+        CallerSettings::with_key("poller", Secret::from(POLLER_KEY), &["polling"]),
+        CallerSettings::with_key("both", Secret::from(BOTH_KEY), &["polling", "second"]),
+    ]
 }
 
 fn vendor(setting: &Setting, lab: &bellwether_lab::Running) -> Vendor {
