@@ -90,7 +90,7 @@ impl Gateway {
 impl Admitted {
     /// Whether what was found out is still so: nothing was replaced, revoked or forgotten since, and
     /// no key has ended. Counts as a use of a pass. Costs a comparison or two, and no hash.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what a connection remembers"))]
+    #[allow(dead_code, reason = "for what a connection remembers")]
     pub(crate) fn stands(&self, gateway: &Gateway) -> bool {
         match &self.0 {
             By::Caller(identity) => gateway.callers.stands(identity),

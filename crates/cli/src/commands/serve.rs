@@ -209,12 +209,12 @@ async fn run(
         ),
         None => None,
     };
-    let running = Running::start(gateway, listener, admin, admin_listener, DRAIN);
+    let running = Running::start(Arc::clone(&gateway), listener, admin, admin_listener, DRAIN);
     tell!("ready gateway=http://{address} admin=http://{admin_address}");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    until_stopped(signals, configuration, &handles, &watched, environment).await;
+    until_stopped(signals, configuration, &gateway, &handles, &watched, environment).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drop(socket);
     running.stop().await;
@@ -244,6 +244,7 @@ impl Signals {
 async fn until_stopped(
     mut signals: Signals,
     mut configuration: Option<Configuration>,
+    gateway: &Gateway,
     handles: &[Handle],
     watched: &[(Handle, crate::configuration::SecretSource)],
     environment: Environment<'_>,
@@ -255,7 +256,7 @@ async fn until_stopped(
             _ = signals.interrupt.recv() => return,
             _ = signals.hang_up.recv() => {
                 if let Some(current) = &mut configuration {
-                    reload(current, handles, environment).await;
+                    reload(current, gateway, handles, environment).await;
                 }
             }
             changed = files.changed() => secret_files::renew_secret(changed.0, changed.1, environment).await,
@@ -264,7 +265,12 @@ async fn until_stopped(
 }
 
 /// Takes over a changed configuration whole, or keeps the last good one whole.
-async fn reload(current: &mut Configuration, handles: &[Handle], environment: Environment<'_>) {
+async fn reload(
+    current: &mut Configuration,
+    gateway: &Gateway,
+    handles: &[Handle],
+    environment: Environment<'_>,
+) {
     let fresh = match Configuration::load(&current.file, environment) {
         Ok(fresh) => fresh,
         Err(error) => {
@@ -282,15 +288,16 @@ async fn reload(current: &mut Configuration, handles: &[Handle], environment: En
     let names = |configuration: &Configuration| -> Vec<String> {
         configuration.credentials.iter().map(|credential| credential.name.clone()).collect()
     };
-    let fixed = |c: &Configuration| {
-        (c.gateway.clone(), c.admin.clone(), c.store.clone(), c.callers.clone(), names(c))
-    };
+    let fixed = |c: &Configuration| (c.gateway.clone(), c.admin.clone(), c.store.clone(), names(c));
     if fixed(&fresh) != fixed(current) {
         tracing::error!(
-            "the configuration stays as it was: listeners, store, callers and the list of \
-             credentials change with a restart"
+            "the configuration stays as it was: listeners, store and the list of credentials \
+             change with a restart"
         );
         return;
+    }
+    if fresh.callers != current.callers {
+        gateway.replace_callers(&plan::callers(&fresh));
     }
     // What did not change is left alone: a token in doubt stays in doubt.
     let same = |name: &str| {
