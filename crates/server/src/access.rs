@@ -143,3 +143,6 @@ impl Admitted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,6 +155,8 @@ pub(crate) struct Stage {
     pub(crate) admin: SocketAddr,
     pub(crate) clock: Arc<SkippingClock>,
     pub(crate) handles: Vec<Handle>,
+    /// What answers at `gateway`.
+    pub(crate) answering: Arc<Gateway>,
     pub(crate) running: Option<Running>,
 }
 
@@ -231,6 +233,7 @@ impl Stage {
         let admin_settings = AdminSettings { key, hosts: Vec::new() };
         let admin = Arc::new(Admin::new(Arc::clone(&gateway), admin_settings, admin_address));
         let drain = Duration::from_secs(10);
+        let answering = Arc::clone(&gateway);
         let running = Running::start(gateway, gateway_listener, admin, admin_listener, drain);
         Self {
             lab,
@@ -239,6 +242,7 @@ impl Stage {
             admin: admin_address,
             clock,
             handles,
+            answering,
             running: Some(running),
         }
     }
