@@ -298,6 +298,8 @@ async fn reload(
     }
     if fresh.callers != current.callers {
         gateway.replace_callers(&plan::callers(&fresh));
+        let names: Vec<&str> = fresh.callers.iter().map(|caller| caller.name.as_str()).collect();
+        tracing::info!("callers are now {}", names.join(", "));
     }
     // What did not change is left alone: a token in doubt stays in doubt.
     let same = |name: &str| {
