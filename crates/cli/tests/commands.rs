@@ -196,7 +196,8 @@ fn callers_change_with_a_reload() {
     let good = stage.configuration();
     let key = "key = { file = \"poller.key\" }";
     let both = "keys = [{ file = \"newer.key\" }, { file = \"poller.key\" }]";
-    let ended = "keys = [{ file = \"newer.key\" }, { file = \"poller.key\", expires = \"2020-01-31\" }]";
+    let ended =
+        "keys = [{ file = \"newer.key\" }, { file = \"poller.key\", expires = \"2020-01-31\" }]";
     let limited = "user = 4294967294\nkey = { file = \"poller.key\" }";
     let nowhere = "key = { file = \"poller.key\" }\npaths = [\"/nowhere\"]";
     #[rustfmt::skip]
@@ -211,7 +212,9 @@ fn callers_change_with_a_reload() {
     for (number, (instead, first, newer, at_api)) in steps.into_iter().enumerate() {
         // A line of its own for each reload, so that the next one is waited for.
         let name = format!("caller-{number}");
-        let more = format!("\n\n[[caller]]\nname = \"{name}\"\nuser = {number}\ncredentials = [\"polling\"]\n");
+        let more = format!(
+            "\n\n[[caller]]\nname = \"{name}\"\nuser = {number}\ncredentials = [\"polling\"]\n"
+        );
         stage.file("bellwether.toml", &(good.replace(key, instead) + &more));
         serving.signal(Signal::HUP);
         serving.wait_for(&format!("callers are now poller, {name}"));

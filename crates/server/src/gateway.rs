@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,13 +24,15 @@ use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
 use crate::connection::{Connection, Peer};
 use crate::host::Hosts;
+use crate::listen::Service;
 use crate::own_endpoint::{refuse_other_sites, refuse_secrets_in_query};
 use crate::passes::Passes;
+use crate::places::Places;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
 use crate::token_request::MAX_FORM;
-use crate::upstream::Upstream;
+use crate::upstream::Pool;
 
 /// What callers talk to.
 #[derive(Debug)]
@@ -40,8 +43,8 @@ pub struct Gateway {
     pub(crate) clients: Option<Clients>,
     pub(crate) passes: Passes,
     pub(crate) exchange: Exchange,
-    pub(crate) upstream: Upstream,
     pub(crate) hosts: Hosts,
+    pub(crate) connections: Arc<Places>,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
     pub(crate) refusals_are_400: bool,
     /// Where each vendor's API paths begin; none where one of them takes every path.
@@ -63,12 +66,12 @@ pub struct Configured {
 }
 
 impl Gateway {
-    /// Over a running broker. `listen` is where it will listen.
+    /// Over a running broker. `listen` is where it will listen; nothing over a unix socket.
     pub async fn new(
         broker: Broker,
         mut settings: GatewaySettings,
         configured: Vec<Configured>,
-        listen: std::net::SocketAddr,
+        listen: &[IpAddr],
     ) -> Self {
         let passes = Passes::new(broker.clone());
         let mut offered = HashMap::new();
@@ -102,8 +105,8 @@ impl Gateway {
         }
         Self {
             exchange: Exchange::new(&broker),
-            upstream: Upstream::new(settings.answer_timeout),
             hosts: Hosts::new(listen, &settings.hosts),
+            connections: Places::new(settings.connections),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
             refusals_are_400,
             api_prefixes,
@@ -148,10 +151,11 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(
+    async fn answer(
         &self,
         request: Request<Incoming>,
         connection: &Connection,
+        pool: &Arc<Pool>,
     ) -> Answer {
         if !self.hosts.allow(request.headers(), request.uri()) {
             return Refusal::new(
@@ -172,7 +176,7 @@ impl Gateway {
                 None => return Refusal::not_found().into(),
             }
         } else {
-            return self.resource(request, &connection.peer).await;
+            return self.resource(request, &connection.peer, pool).await;
         };
         self.form(request, endpoint, &connection.peer).await
     }
@@ -222,6 +226,35 @@ impl Gateway {
                 self.credential(&parts.method, &rest, &parts.headers, &body, peer).await
             }
         }
+    }
+}
+
+/// The gateway as one worker serves it, over connections of its own to the APIs.
+#[derive(Debug)]
+pub(crate) struct Front {
+    gateway: Arc<Gateway>,
+    pool: Arc<Pool>,
+}
+
+impl Front {
+    /// On the current runtime.
+    pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
+        let GatewaySettings { answer_timeout, silence, .. } = gateway.settings;
+        Self { gateway, pool: Pool::start(answer_timeout, silence) }
+    }
+}
+
+impl Service for Front {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Answer {
+        self.gateway.answer(request, &connection, &self.pool).await
+    }
+
+    fn places(&self) -> &Arc<Places> {
+        &self.gateway.connections
     }
 }
 

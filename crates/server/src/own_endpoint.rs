@@ -40,7 +40,8 @@ pub(crate) fn refuse_other_sites(headers: &HeaderMap) -> Result<(), Refusal> {
     let hosts = texts("host");
     let own_host = |origin: &&str| {
         let from = origin.split_once("://").map(|(_, from)| from);
-        from.is_some_and(|from| hosts.iter().all(|host| from.eq_ignore_ascii_case(host)))
+        let is_own = |from: &str| hosts.iter().all(|host| from.eq_ignore_ascii_case(host));
+        !hosts.is_empty() && from.is_some_and(is_own)
     };
     let own_site = |site: &&str| matches!(*site, "same-origin" | "none");
     if texts("sec-fetch-site").iter().all(own_site) && texts("origin").iter().all(own_host) {
@@ -96,6 +97,14 @@ mod tests {
                 headers.append(*name, value.parse().unwrap());
             }
             assert_eq!(refuse_other_sites(&headers).is_ok(), expected, "{pairs:?}");
+            headers.remove("host");
+            let is_no_page = pairs.iter().all(|(name, _)| *name != "origin");
+            let refused = refuse_other_sites(&headers);
+            assert_eq!(
+                refused.is_ok(),
+                expected && is_no_page,
+                "nobody's, without Host: {pairs:?}"
+            );
         }
     }
 

@@ -38,6 +38,12 @@ mod resource;
 #[path = "contract/injection.rs"]
 mod injection;
 
+#[path = "contract/protocols.rs"]
+mod protocols;
+
+#[path = "contract/encrypted.rs"]
+mod encrypted;
+
 #[path = "contract/streaming.rs"]
 mod streaming;
 
@@ -61,3 +67,18 @@ mod prefixes;
 
 #[path = "contract/peers.rs"]
 mod peers;
+
+#[path = "contract/http2.rs"]
+mod http2;
+
+#[path = "contract/floods.rs"]
+mod floods;
+
+#[path = "contract/tls.rs"]
+mod tls;
+
+#[path = "contract/sockets.rs"]
+mod sockets;
+
+#[path = "contract/limits.rs"]
+mod limits;

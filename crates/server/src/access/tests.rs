@@ -54,7 +54,7 @@ impl Stage {
             configured.push(Configured { handle, vendor, known_tokens });
         }
         let settings = GatewaySettings { callers, ..GatewaySettings::default() };
-        let listen = ([127, 0, 0, 1], 8484).into();
+        let listen = &[[127, 0, 0, 1].into()];
         let gateway = Gateway::new(broker, settings, configured, listen).await;
         Self { gateway, offered, clock }
     }
