@@ -55,3 +55,6 @@ mod prefixes;
 
 #[path = "contract/peers.rs"]
 mod peers;
+
+#[path = "contract/hostile.rs"]
+mod hostile;
