@@ -23,12 +23,13 @@ use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
 use crate::connection::Connection;
 use crate::host::Hosts;
+use crate::listen::Service;
 use crate::passes::Passes;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{GatewaySettings, Vendor};
 use crate::token_request::MAX_FORM;
-use crate::upstream::Upstream;
+use crate::upstream::Pool;
 
 /// What callers talk to.
 #[derive(Debug)]
@@ -39,7 +40,6 @@ pub struct Gateway {
     pub(crate) clients: Option<Clients>,
     pub(crate) passes: Passes,
     pub(crate) exchange: Exchange,
-    pub(crate) upstream: Upstream,
     pub(crate) hosts: Hosts,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
     pub(crate) refusals_are_400: bool,
@@ -95,7 +95,6 @@ impl Gateway {
         }
         Self {
             exchange: Exchange::new(&broker),
-            upstream: Upstream::new(settings.answer_timeout),
             hosts: Hosts::new(listen, &settings.hosts),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
             refusals_are_400,
@@ -133,10 +132,11 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(
+    async fn answer(
         &self,
         request: Request<Incoming>,
         connection: &Connection,
+        pool: &Arc<Pool>,
     ) -> Answer {
         if !self.hosts.allow(request.headers(), request.uri()) {
             return Refusal::new(
@@ -159,7 +159,7 @@ impl Gateway {
                 None => Refusal::not_found().into(),
             };
         }
-        self.resource(request).await
+        self.resource(request, pool).await
     }
 
     async fn form(&self, request: Request<Incoming>, endpoint: Endpoint<'_>) -> Answer {
@@ -198,6 +198,31 @@ impl Gateway {
                 self.credential(&parts.method, &rest, &parts.headers, &body).await
             }
         }
+    }
+}
+
+/// The gateway as one worker serves it, over connections of its own to the APIs.
+#[derive(Debug)]
+pub(crate) struct Front {
+    gateway: Arc<Gateway>,
+    pool: Arc<Pool>,
+}
+
+impl Front {
+    /// On the current runtime.
+    pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
+        let GatewaySettings { answer_timeout, silence, .. } = gateway.settings;
+        Self { gateway, pool: Pool::start(answer_timeout, silence) }
+    }
+}
+
+impl Service for Front {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Answer {
+        self.gateway.answer(request, &connection, &self.pool).await
     }
 }
 

@@ -15,6 +15,7 @@ mod connection;
 mod dashboard;
 mod forward;
 mod gateway;
+mod hop;
 mod host;
 mod listen;
 mod metrics;
@@ -46,9 +47,11 @@ pub use gateway::{Configured, Gateway};
 pub use listen::bind;
 pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vendor};
+pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;
 use connection::Connection;
+use gateway::Front;
 use listen::Service;
 
 /// Both listeners, running.
@@ -70,7 +73,8 @@ impl Running {
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
-        let gateway = listen::serve(gateway_listener, gateway, stopped.clone(), drain);
+        let front = Arc::new(Front::new(gateway));
+        let gateway = listen::serve(gateway_listener, front, stopped.clone(), drain);
         let operators = listen::serve(admin_listener, Arc::clone(&admin), stopped, drain);
         Self { stop, admin, tasks: vec![tokio::spawn(gateway), tokio::spawn(operators), news] }
     }
@@ -100,16 +104,6 @@ async fn forget_unused(gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
             },
         }
-    }
-}
-
-impl Service for Gateway {
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        connection: Arc<Connection>,
-    ) -> Answer {
-        Self::answer(&self, request, &connection).await
     }
 }
 

@@ -91,7 +91,7 @@ async fn accept<S: Service>(
             let (service, known) = (Arc::clone(&service), Arc::clone(&known));
             async move { Ok::<_, Infallible>(service.answer(request, known).await) }
         });
-        let connection = server.serve_connection(TokioIo::new(stream), answer);
+        let connection = server.serve_connection(TokioIo::new(stream), answer).with_upgrades();
         let connection = rounds.attend(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -11,8 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use http_body::Body;
+use hyper::body::Incoming;
 use hyper::rt::{Sleep, Timer};
-use hyper_util::server::graceful::GracefulConnection;
+use hyper::server::conn::http1::UpgradeableConnection;
+use hyper::service::HttpService;
+
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -32,6 +36,25 @@ pub(crate) struct Rounds {
 pub(crate) struct RoundClock {
     start: Instant,
     round: Arc<AtomicU32>,
+}
+
+/// A connection that can be told to come to an end.
+pub(crate) trait Graceful: Future {
+    /// What is under way is finished, nothing new begins.
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Graceful for UpgradeableConnection<I, S>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
 }
 
 impl Rounds {
@@ -62,7 +85,7 @@ impl Rounds {
     }
 
     /// Carries a connection to its end, in a task of its own.
-    pub(crate) fn attend<C: GracefulConnection>(
+    pub(crate) fn attend<C: Graceful>(
         &self,
         connection: C,
     ) -> impl Future<Output = C::Output> + use<C> {
@@ -87,7 +110,7 @@ impl Rounds {
                 });
                 match ended.await {
                     Ok(ended) => return ended,
-                    Err(Ok(())) if *look.borrow() => connection.as_mut().graceful_shutdown(),
+                    Err(Ok(())) if *look.borrow() => connection.as_mut().finish(),
                     Err(Ok(())) => {}
                     // Nobody makes rounds any more.
                     Err(Err(_)) => return connection.await,
@@ -152,7 +175,9 @@ mod tests {
         });
         let mut server = http1::Builder::new();
         server.timer(rounds.clock()).header_read_timeout(PATIENCE);
-        tokio::spawn(rounds.attend(server.serve_connection(TokioIo::new(theirs), answer)));
+        tokio::spawn(
+            rounds.attend(server.serve_connection(TokioIo::new(theirs), answer).with_upgrades()),
+        );
         ours
     }
 

@@ -19,8 +19,8 @@ use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Http1, Obtain,
 };
 use bellwether_server::{
-    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut, Running,
-    Vendor, bind,
+    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut,
+    ResourceServer, Running, Vendor, bind,
 };
 use bellwether_simulation::{Client, Effect, Endpoint, Fault, Latency, Organisation, Profile};
 use rustls::RootCertStore;
@@ -320,7 +320,9 @@ fn vendor(setting: &Setting, lab: &bellwether_lab::Running) -> Vendor {
             verify: setting.verify.map(|path| resource_server.join(path).expect("a path")),
             transport: Arc::new(Http1::with_roots(RootCertStore::empty())),
         }),
-        resource_server: Some(resource_server),
+        resource_server: Some(Arc::new(
+            ResourceServer::new(resource_server, None).expect("an API in the clear"),
+        )),
         api_prefix: setting.genesys.then(|| "/api/".to_owned()),
         token_path: Some("/login/oauth/token".to_owned()),
         refusals_are_400: setting.genesys,
