@@ -13,18 +13,26 @@ use crate::origin::{Arrived, Origin};
 pub(crate) const KEY_LENGTH: usize = 36;
 
 /// Headers that concern one connection, or nobody but the gateway.
-const NEVER: [&str; 11] = [
-    "connection",
+const NEVER: [&str; 6] = [
     "keep-alive",
     "proxy-connection",
     "proxy-authorization",
-    "te",
-    "trailer",
-    "upgrade",
     "expect",
     "cookie",
     "bellwether-credential",
-    "http2-settings",
+];
+/// Fields that may not stand behind a body (RFC 9110 §6.5.1).
+const NEVER_BEHIND: [&str; 10] = [
+    "authorization",
+    "proxy-authorization",
+    "bellwether-credential",
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
 ];
 
 /// Resident bytes of the process under test.
@@ -115,13 +123,25 @@ impl Bed {
             complaints.push(format!("{at}: another Host than the origin's"));
         }
         for name in NEVER {
-            let passes = may_upgrade && matches!(name, "connection" | "upgrade");
-            if !message.all(name).is_empty() && !passes {
+            if !message.all(name).is_empty() {
                 complaints.push(format!("{at}: {name} arrived"));
             }
         }
-        if !message.trailers.is_empty() {
-            complaints.push(format!("{at}: trailers arrived"));
+        // The gateway asks for two things in its own name, and for an upgrade only as it was asked.
+        for (name, expected) in [("connection", "te"), ("te", "trailers")] {
+            let values = message.all(name);
+            let is_own = values.is_empty() || values == [expected.as_bytes()];
+            if !is_own && !(may_upgrade && name == "connection") {
+                complaints.push(format!("{at}: {name} arrived"));
+            }
+        }
+        if !message.all("upgrade").is_empty() && !may_upgrade {
+            complaints.push(format!("{at}: upgrade arrived"));
+        }
+        for (name, _) in &message.trailers {
+            if NEVER_BEHIND.contains(&name.as_str()) {
+                complaints.push(format!("{at}: {name} arrived behind the body"));
+            }
         }
         let holds = |bytes: &[u8]| {
             bytes.windows(self.key.len()).any(|window| window == self.key.as_bytes())

@@ -39,7 +39,7 @@ fn request(bytes: &[u8]) -> Result<(Message, usize), Stop> {
     let mut lines = Lines::new(bytes);
     let line = lines.next()?;
     let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-    let [method, target, b"HTTP/1.1"] = words[..] else {
+    let [method, target, b"HTTP/1.1" | b"HTTP/1.0"] = words[..] else {
         return Err(Stop::Broken("no request line of HTTP/1.1"));
     };
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {

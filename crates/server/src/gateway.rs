@@ -28,6 +28,7 @@ use crate::passes::Passes;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{GatewaySettings, Vendor};
+use crate::strict;
 use crate::token_request::MAX_FORM;
 use crate::upstream::Pool;
 
@@ -145,6 +146,9 @@ impl Gateway {
                 "the Host is not one of this listener's; add it to [gateway] hosts",
             )
             .into();
+        }
+        if let Err(refusal) = strict::check(&request) {
+            return refusal.into();
         }
         let path = request.uri().path();
         if self.token_paths.iter().any(|token_path| token_path == path) {

@@ -67,8 +67,7 @@ async fn accept<S: Service>(
         .timer(rounds.clock())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD)
-        .pipeline_flush(true);
+        .max_buf_size(MAX_HEAD);
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
         let accepted = tokio::select! {

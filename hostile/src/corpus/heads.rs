@@ -166,8 +166,8 @@ pub(super) fn sizes() -> Vec<Case> {
         case(FAMILY, "a target of 1 MiB", target(1 << 20), refused()),
         case(
             FAMILY,
-            "a method of 70,000 bytes",
-            get("").replace("GET", &"G".repeat(70_000)),
+            "a method of 128 KiB",
+            get("").replace("GET", &"G".repeat(128 * 1024)),
             refused(),
         ),
         ending(FAMILY, "1 MiB of line ends", "\r\n".repeat(1 << 19), Expected::Incomplete),
