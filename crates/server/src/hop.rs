@@ -80,7 +80,9 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+    type Lines<'a> = &'a [(&'a str, &'a str)];
+
+    fn headers(lines: Lines<'_>) -> HeaderMap {
         let parse = |(name, value): &(&str, &str)| {
             (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
         };
@@ -94,7 +96,7 @@ mod tests {
     #[test]
     fn what_is_between_hops_goes_no_further() {
         #[rustfmt::skip]
-        let cases: [(&[(&str, &str)], &[&str]); 7] = [
+        let cases: [(Lines<'_>, &[&str]); 7] = [
             (&[("accept", "*/*"), ("x-a", "1")],                              &["accept", "x-a"]),
             (&[("connection", "x-a"), ("x-a", "1"), ("x-b", "2")],            &["x-b"]),
             (&[("connection", "X-A , keep-alive"), ("keep-alive", "5"), ("x-a", "1")], &[]),
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn an_upgrade_counts_where_connection_names_it() {
         #[rustfmt::skip]
-        let cases: [(&[(&str, &str)], Option<&str>); 5] = [
+        let cases: [(Lines<'_>, Option<&str>); 5] = [
             (&[("connection", "Upgrade"), ("upgrade", "websocket")],                           Some("websocket")),
             (&[("connection", "keep-alive, upgrade"), ("upgrade", "websocket")],               Some("websocket")),
             (&[("upgrade", "websocket")],                                                      None),

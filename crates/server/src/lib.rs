@@ -13,6 +13,7 @@ mod callers;
 mod clients;
 mod connection;
 mod dashboard;
+mod flood;
 mod forward;
 mod gateway;
 mod hop;
@@ -21,6 +22,8 @@ mod interim;
 mod listen;
 mod metrics;
 mod passes;
+mod places;
+mod protocol;
 mod remembered;
 mod replay;
 mod resource_server;
@@ -29,7 +32,10 @@ mod revocation;
 mod rounds;
 mod scrape;
 mod settings;
+mod socket;
+mod stream;
 mod strict;
+mod tls;
 mod token_endpoint;
 mod token_request;
 mod upstream;
@@ -40,21 +46,24 @@ use std::time::Duration;
 use bellwether_broker::News;
 use http::Request;
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use admin::{Admin, CredentialView};
 pub use gateway::{Configured, Gateway};
-pub use listen::bind;
+pub use listen::Listeners;
+pub use places::ConnectionLimits;
 pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vendor};
+pub use socket::{Socket, bind};
+pub use tls::{ClientAuth, Tls, TlsError, TlsMaterial};
 pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;
 use connection::Connection;
 use gateway::Front;
 use listen::Service;
+use places::Places;
 
 /// Both listeners, running.
 #[derive(Debug)]
@@ -68,16 +77,16 @@ impl Running {
     /// Serves both until [`Running::stop`].
     pub fn start(
         gateway: Arc<Gateway>,
-        gateway_listener: TcpListener,
+        callers: impl Into<Listeners>,
         admin: Arc<Admin>,
-        admin_listener: TcpListener,
+        operators: impl Into<Listeners>,
         drain: Duration,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
         let front = Arc::new(Front::new(gateway));
-        let gateway = listen::serve(gateway_listener, front, stopped.clone(), drain);
-        let operators = listen::serve(admin_listener, Arc::clone(&admin), stopped, drain);
+        let gateway = listen::serve(callers.into(), front, stopped.clone(), drain);
+        let operators = listen::serve(operators.into(), Arc::clone(&admin), stopped, drain);
         Self { stop, admin, tasks: vec![tokio::spawn(gateway), tokio::spawn(operators), news] }
     }
 
@@ -112,5 +121,9 @@ async fn forget_unused(gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
 impl Service for Admin {
     async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Connection>) -> Answer {
         Self::answer(self, request).await
+    }
+
+    fn places(&self) -> &Arc<Places> {
+        &self.connections
     }
 }

@@ -9,6 +9,8 @@ use bellwether_broker::oauth::Secret;
 
 use crate::upstream::ResourceServer;
 
+use crate::places::ConnectionLimits;
+
 /// What callers are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HandOut {
@@ -74,6 +76,8 @@ pub struct GatewaySettings {
     pub answer_timeout: Duration,
     /// How long nothing may move in the body of an answer, or over an upgraded connection.
     pub silence: Duration,
+    /// How many connections there may be.
+    pub connections: ConnectionLimits,
     /// Callers known by name and key; without any, callers bring their own client.
     pub callers: Vec<CallerSettings>,
     /// The vendor of callers that bring their own client.
@@ -93,6 +97,7 @@ impl Default for GatewaySettings {
             body_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(60),
             silence: Duration::from_secs(300),
+            connections: ConnectionLimits::default(),
             callers: Vec::new(),
             open: None,
         }

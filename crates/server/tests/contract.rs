@@ -32,6 +32,12 @@ mod resource;
 #[path = "contract/injection.rs"]
 mod injection;
 
+#[path = "contract/protocols.rs"]
+mod protocols;
+
+#[path = "contract/encrypted.rs"]
+mod encrypted;
+
 #[path = "contract/streaming.rs"]
 mod streaming;
 
@@ -58,3 +64,18 @@ mod peers;
 
 #[path = "contract/hostile.rs"]
 mod hostile;
+
+#[path = "contract/http2.rs"]
+mod http2;
+
+#[path = "contract/floods.rs"]
+mod floods;
+
+#[path = "contract/tls.rs"]
+mod tls;
+
+#[path = "contract/sockets.rs"]
+mod sockets;
+
+#[path = "contract/limits.rs"]
+mod limits;
