@@ -1,6 +1,7 @@
 //! Floods over HTTP/2: frames that cost much and ask for little, and heads that HTTP/1.1 has no words
 //! for. A good caller works beside each, and the process under test is weighed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +22,8 @@ pub const LEAST_LATENCY: Duration = Duration::from_millis(5);
 const BREATH: Duration = Duration::from_millis(2);
 /// Connections that flood at the same time.
 const LANES: usize = 4;
+/// Of so many frames none is too few to notice.
+const ENOUGH: u64 = 20_000;
 /// So many frames are written at a time.
 const BATCH: u32 = 200;
 
@@ -73,22 +76,31 @@ pub async fn speaks_http2(bed: &Bed) -> bool {
     matches!(read, Ok(Ok(_))) && head[3] == kind::SETTINGS
 }
 
-/// Floods with up to so many streams or frames each, then plays the heads that HTTP/1.1 cannot say.
-pub async fn floods(bed: &Bed, pressure: &Pressure, streams: u64) -> (Vec<Flood>, Report) {
-    let quiet = measure(bed, &pressure.now, 400, BREATH).await;
+/// Floods with up to so many streams or frames each, for so long at most; then plays the heads that HTTP/1.1 cannot say.
+pub async fn floods(
+    bed: &Bed,
+    pressure: &Pressure,
+    streams: u64,
+    longest: Duration,
+) -> (Vec<Flood>, Report) {
+    let quiet = measure(bed, &pressure.now, (400, BREATH), || false).await;
     let mut played = Vec::new();
     for (name, settings, batch, must_end) in FLOODS {
         let idle = (pressure.resident)();
+        let is_over = AtomicBool::new(false);
         let lanes = async {
             let mut sent = (0, 0);
-            let lane = || flood_lane(bed, settings, batch, streams / LANES as u64);
+            let most = streams / LANES as u64;
+            let lane = || flood_lane(bed, settings, batch, most, longest);
             let (one, two, three, four) = tokio::join!(lane(), lane(), lane(), lane());
             for (frames, ended) in [one, two, three, four] {
-                sent = (sent.0 + frames, sent.1 + u64::from(ended));
+                sent = (sent.0 + frames, sent.1 + ended);
             }
+            is_over.store(true, Ordering::Relaxed);
             sent
         };
-        let beside = measure(bed, &pressure.now, 300, BREATH);
+        let goes_on = || !is_over.load(Ordering::Relaxed);
+        let beside = measure(bed, &pressure.now, (200, BREATH), goes_on);
         let mut most = idle;
         let mut weigh = tokio::time::interval(Duration::from_millis(20));
         let both = async { tokio::join!(lanes, beside) };
@@ -103,7 +115,7 @@ pub async fn floods(bed: &Bed, pressure: &Pressure, streams: u64) -> (Vec<Flood>
         let mut complaints = bed.audit(&arrived, false);
         complaints.dedup();
         complaints.truncate(5);
-        if must_end && ended == 0 && streams >= 100_000 {
+        if must_end && ended == 0 && sent >= ENOUGH {
             complaints.push("no connection was ended".to_owned());
         }
         let mut flood = Flood {
@@ -138,42 +150,56 @@ impl Flood {
     }
 }
 
-/// Writes on connections that are opened anew as often as they end; frames, and whether any ended.
-async fn flood_lane(bed: &Bed, settings: &[(u16, u32)], batch: Batch, most: u64) -> (u64, bool) {
-    let bearer = format!("Bearer {}", bed.key);
-    let (mut sent, mut ended) = (0, false);
-    let mut connections = 0;
-    while sent < most && connections < 200 {
-        connections += 1;
-        let Ok(stream) = TcpStream::connect(bed.gateway).await else { break };
-        let (mut reader, mut writer) = stream.into_split();
-        // What comes back is read, so that it is the gateway that has to bear it.
-        let reading = tokio::spawn(async move {
-            let mut piece = vec![0; 64 * 1024];
-            while reader.read(&mut piece).await.is_ok_and(|read| read > 0) {}
-        });
-        let write = async {
-            writer.write_all(&opening(settings)).await?;
-            let mut first = 1;
-            while sent < most && first < 0x7fff_0000 {
-                writer.write_all(&batch(first, &bearer)).await?;
-                sent += u64::from(BATCH);
-                first += 2 * BATCH;
-            }
-            std::io::Result::Ok(())
-        };
-        match timeout(PATIENCE, write).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => ended = true,
-            // It takes no more, and lets nobody go: the connection stalls, and costs what it costs.
-            Err(_) => sent = most,
+/// Writes on connections that are opened anew as often as they end; frames, and how many ended.
+async fn flood_lane(
+    bed: &Bed,
+    settings: &[(u16, u32)],
+    batch: Batch,
+    most: u64,
+    longest: Duration,
+) -> (u64, u64) {
+    let (mut sent, mut ended) = (0, 0);
+    let flood = async {
+        while sent < most {
+            let Ok(stream) = TcpStream::connect(bed.gateway).await else { break };
+            ended += u64::from(flood_one(stream, settings, batch, &bed.key, most, &mut sent).await);
         }
-        if reading.is_finished() {
-            ended = true;
-        }
-        reading.abort();
-    }
+    };
+    // Who takes no more, and lets nobody go, costs what it costs.
+    let _ = timeout(longest, flood).await;
     (sent, ended)
+}
+
+/// Writes on one connection until it ends or enough was sent; whether the gateway ended it.
+async fn flood_one(
+    stream: TcpStream,
+    settings: &[(u16, u32)],
+    batch: Batch,
+    key: &str,
+    most: u64,
+    sent: &mut u64,
+) -> bool {
+    let bearer = format!("Bearer {key}");
+    let (mut reader, mut writer) = stream.into_split();
+    let write = async {
+        writer.write_all(&opening(settings)).await?;
+        let mut first = 1;
+        while *sent < most && first < 0x7fff_0000 {
+            writer.write_all(&batch(first, &bearer)).await?;
+            *sent += u64::from(BATCH);
+            first += 2 * BATCH;
+        }
+        std::io::Result::Ok(())
+    };
+    // What comes back is read, so that it is the gateway that has to bear it.
+    let read = async {
+        let mut piece = vec![0; 64 * 1024];
+        while reader.read(&mut piece).await.is_ok_and(|read| read > 0) {}
+    };
+    tokio::select! {
+        written = write => written.is_err(),
+        () = read => true,
+    }
 }
 
 fn each(first: u32, mut frames: impl FnMut(u32) -> Vec<u8>) -> Vec<u8> {

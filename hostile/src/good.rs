@@ -106,11 +106,19 @@ pub(crate) async fn ask(address: SocketAddr, target: &str, key: &str) -> Result<
     Kept::to(address).await?.ask(target, key).await
 }
 
-/// Asks this many times, with a breath between two; how long each answer took.
-pub(crate) async fn measure(bed: &Bed, now: &Now, times: usize, breath: Duration) -> Latencies {
+/// Asks so many times at least, and for as long as `goes_on`, with a breath between two; how long
+/// each answer took.
+pub(crate) async fn measure(
+    bed: &Bed,
+    now: &Now,
+    (times, breath): (usize, Duration),
+    goes_on: impl Fn() -> bool,
+) -> Latencies {
     let mut latencies = Latencies::default();
     let mut kept: Option<Kept> = None;
-    for _ in 0..times {
+    let mut asked = 0;
+    while asked < times || goes_on() {
+        asked += 1;
         let target = bed.next_probe();
         let started = now();
         if kept.is_none() {

@@ -1,6 +1,7 @@
 //! Slow callers, many of them: half a head, a byte now and then, a body that does not end, an answer
 //! that is not read. A good caller works beside them, and the process under test is weighed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,17 +59,21 @@ const WAYS: [(&str, &str, &str); 5] = [
 pub async fn slow(bed: &Bed, pressure: &Pressure, count: usize, hold: Duration) -> Vec<Slow> {
     let mut played = Vec::new();
     for (name, first, then) in WAYS {
-        let quiet = good(bed, pressure, 200).await;
+        let quiet = good(bed, pressure, 400, || false).await;
         let idle = (pressure.resident)();
         // They hold their places before the slow ones come: the cap is for those who come later.
-        let rounds = (hold.as_millis() / 10).max(100) as usize;
-        let beside = good(bed, pressure, rounds);
-        let slow_ones = crowd(bed, count, first, then, hold);
-        let both = async { tokio::join!(slow_ones, beside) };
+        let is_over = AtomicBool::new(false);
+        let beside = good(bed, pressure, 200, || !is_over.load(Ordering::Relaxed));
+        let slow_ones = async {
+            let counts = crowd(bed, count, first, then, hold).await;
+            is_over.store(true, Ordering::Relaxed);
+            counts
+        };
+        let both = async { tokio::join!(beside, slow_ones) };
         tokio::pin!(both);
         let mut most = idle;
         let mut weigh = tokio::time::interval(Duration::from_millis(50));
-        let ((opened, refused), beside) = loop {
+        let (beside, (opened, refused)) = loop {
             tokio::select! {
                 done = &mut both => break done,
                 _ = weigh.tick() => most = most.max((pressure.resident)()),
@@ -115,8 +120,13 @@ impl Slow {
     }
 }
 
-async fn good(bed: &Bed, pressure: &Pressure, times: usize) -> Latencies {
-    let one = || measure(bed, &pressure.now, times / GOOD, BREATH);
+async fn good(
+    bed: &Bed,
+    pressure: &Pressure,
+    times: usize,
+    goes_on: impl Fn() -> bool,
+) -> Latencies {
+    let one = || measure(bed, &pressure.now, (times / GOOD, BREATH), &goes_on);
     let (mut latencies, other) = tokio::join!(one(), one());
     latencies.add(other);
     latencies

@@ -43,7 +43,7 @@ pub(crate) struct Hostile {
     /// Slow connections at the same time; 10,000 for the long run
     #[arg(long, default_value_t = 1000, value_name = "N")]
     connections: usize,
-    /// How long slow connections are held, in seconds
+    /// How long slow connections are held, and the longest of each flood, in seconds
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     hold: u64,
 }
@@ -121,8 +121,9 @@ impl Hostile {
             return Ok((true, json!("skipped")));
         }
         let pressure = scene.pressure(workshop);
+        let longest = Duration::from_secs(self.hold.max(1));
         let (played, heads) =
-            workshop.runtime.block_on(floods(&scene.bed, &pressure, self.streams));
+            workshop.runtime.block_on(floods(&scene.bed, &pressure, self.streams, longest));
         let mut table = table(&["flood", "sent", "ended", "over idle", "p99", "quiet", "wrong!"]);
         for Flood { name, sent, ended, over_idle, p99, quiet_p99, complaints } in &played {
             let numbers = [
