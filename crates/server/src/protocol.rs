@@ -63,7 +63,6 @@ pub(crate) async fn http1<S: Service>(
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     log(attendance.carry(served, || Found::Well).await, &theirs);

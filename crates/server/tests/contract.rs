@@ -68,6 +68,9 @@ mod prefixes;
 #[path = "contract/peers.rs"]
 mod peers;
 
+#[path = "contract/hostile.rs"]
+mod hostile;
+
 #[path = "contract/http2.rs"]
 mod http2;
 
