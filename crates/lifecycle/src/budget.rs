@@ -131,6 +131,11 @@ impl Budget {
         }
     }
 
+    /// Which token of this member is counted for.
+    pub fn generation(&self, member: u16) -> Option<u64> {
+        self.members.get(usize::from(member))?.generation
+    }
+
     /// What was taken last for this token was not sent.
     pub fn give_back(&mut self, member: u16, generation: u64) {
         if let Some(account) = self.account(member, generation) {

@@ -1,11 +1,15 @@
 //! Callers of configured credentials: who shows which key, and what it may use.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bellwether_broker::Handle;
+use bellwether_broker::lifecycle::CallerId;
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::store::{Digest, Keyring};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 
 use crate::answer::Refusal;
 use crate::settings::{CallerSettings, Vendor};
@@ -84,6 +88,14 @@ impl Callers {
             })?;
         caller.credential(credential)
     }
+}
+
+/// Who takes turns with others at the API's limit: whoever shows the same key or token. It never
+/// leaves the process.
+pub(crate) fn caller_of(fields: &HeaderMap) -> CallerId {
+    let mut hasher = DefaultHasher::new();
+    fields.get(AUTHORIZATION).map(HeaderValue::as_bytes).hash(&mut hasher);
+    CallerId(hasher.finish())
 }
 
 impl Caller {

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Refusal};
 use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
+use crate::coalesce::Alike;
 use crate::connection::Connection;
 use crate::host::Hosts;
 use crate::passes::Passes;
@@ -40,6 +41,8 @@ pub struct Gateway {
     pub(crate) passes: Passes,
     pub(crate) exchange: Exchange,
     pub(crate) upstream: Upstream,
+    /// None if nothing is shared between requests.
+    pub(crate) alike: Option<Alike>,
     pub(crate) hosts: Hosts,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
     pub(crate) refusals_are_400: bool,
@@ -96,6 +99,7 @@ impl Gateway {
         Self {
             exchange: Exchange::new(&broker),
             upstream: Upstream::new(settings.answer_timeout),
+            alike: Alike::new(&settings),
             hosts: Hosts::new(listen, &settings.hosts),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
             refusals_are_400,

@@ -8,9 +8,12 @@
 //! There is no token in anything the admin listener answers.
 
 mod admin;
+mod alike;
 mod answer;
+mod cache;
 mod callers;
 mod clients;
+mod coalesce;
 mod connection;
 mod dashboard;
 mod forward;

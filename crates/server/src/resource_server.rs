@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_broker::lifecycle::Timestamp;
+use bellwether_broker::lifecycle::{CallerId, Timestamp};
 use bellwether_broker::oauth::retry_after;
 use bellwether_broker::{Handle, PATIENCE, Refusal as Refused, Token};
 use http::header::{
@@ -15,8 +15,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use crate::alike::Asked;
 use crate::answer::{Answer, Refusal, streamed};
-use crate::callers::Offered;
+use crate::callers::{Offered, caller_of};
 use crate::gateway::{Gateway, bearer};
 use crate::passes::LeadsTo;
 use crate::replay::Kept;
@@ -49,6 +50,7 @@ struct Prepared {
     uri: Uri,
     headers: HeaderMap,
     body: Kept,
+    caller: CallerId,
 }
 
 impl Gateway {
@@ -87,9 +89,23 @@ impl Gateway {
         let query = parts.uri.query().map_or_else(String::new, |query| format!("?{query}"));
         let uri = target(resource_server, &format!("{path}{query}"))
             .ok_or_else(|| Refusal::invalid_request("the path cannot be sent on"))?;
-        let prepared = self.prepare(parts, body, uri).await?;
+        let caller = caller_of(&parts.headers);
+        let asked = match (&self.alike, &access) {
+            (Some(alike), Access::Shared(offered)) => {
+                let name = offered.handle.name();
+                Some((alike, Asked::of(&name, &parts, &uri)))
+            }
+            _ => None,
+        };
+        let prepared = self.prepare(parts, body, uri, caller).await?;
         match access {
-            Access::Shared(offered) => self.shared(&offered, prepared).await,
+            Access::Shared(offered) => match asked {
+                Some((alike, asked)) => {
+                    let ask = || self.shared(&offered, prepared);
+                    alike.answer(asked, self.broker.clock().as_ref(), ask).await
+                }
+                None => self.shared(&offered, prepared).await,
+            },
             Access::Own(_, authorization) => {
                 let mut prepared = prepared;
                 let response = self.send(&mut prepared, &authorization).await?;
@@ -120,7 +136,13 @@ impl Gateway {
     }
 
     /// Strips what is between two hops, and keeps a small body for a replay.
-    async fn prepare(&self, parts: Parts, body: Incoming, uri: Uri) -> Result<Prepared, Refusal> {
+    async fn prepare(
+        &self,
+        parts: Parts,
+        body: Incoming,
+        uri: Uri,
+        caller: CallerId,
+    ) -> Result<Prepared, Refusal> {
         let mut headers = parts.headers;
         strip(&mut headers);
         // A cookie would speak for somebody else than the token does.
@@ -134,7 +156,7 @@ impl Gateway {
             .map_err(|_| Refusal::invalid_request("the request body broke off"))?;
         // The connection frames the body by itself.
         headers.remove(CONTENT_LENGTH);
-        Ok(Prepared { method: parts.method, uri, headers, body })
+        Ok(Prepared { method: parts.method, uri, headers, body, caller })
     }
 
     /// Sends with a shared token, and once more with a newer one if the first was refused.
@@ -160,9 +182,8 @@ impl Gateway {
             }
             StatusCode::TOO_MANY_REQUESTS if prepared.body.can_be_sent() => {
                 // Its budget was spent elsewhere: another token of the pool may have room.
-                let room = handle.budget_left().is_some_and(|left| left > 0);
                 let again =
-                    if room { self.attempt(offered, &mut prepared, None).await.ok() } else { None };
+                    if handle.has_room() { self.attempt(offered, &mut prepared, None).await.ok() } else { None };
                 again.map_or(response, |(_, response)| response)
             }
             _ => response,
@@ -180,7 +201,7 @@ impl Gateway {
         let handle = &offered.handle;
         let token = match token {
             Some(token) => token,
-            None => self.spend(offered).await?,
+            None => self.spend(offered, prepared.caller).await?,
         };
         let sent_at = self.broker.clock().now();
         let response = self.send(prepared, token.authorization()).await?;
@@ -188,8 +209,8 @@ impl Gateway {
         Ok(((token, sent_at), response))
     }
 
-    async fn spend(&self, offered: &Offered) -> Result<Arc<Token>, Refusal> {
-        offered.handle.spend(PATIENCE).await.map_err(|none| {
+    async fn spend(&self, offered: &Offered, caller: CallerId) -> Result<Arc<Token>, Refusal> {
+        offered.handle.spend_for(caller, PATIENCE).await.map_err(|none| {
             let throttled = none.error.is_none()
                 && none.cause == bellwether_broker::lifecycle::Cause::Throttled;
             if throttled {
@@ -223,12 +244,14 @@ impl Gateway {
 
 /// Tells the credential what the API made of its token.
 fn note<B>(handle: &Handle, token: &Token, sent_at: Timestamp, response: &Response<B>, wall: u64) {
+    let limit = handle.heard(token, sent_at, response.status(), response.headers());
     match response.status() {
         StatusCode::UNAUTHORIZED => {}
         StatusCode::TOO_MANY_REQUESTS => {
             let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
-            let wait = retry_after(header, date, wall);
+            let told = limit.filter(|limit| limit.remaining == 0).map(|limit| limit.resets_in);
+            let wait = retry_after(header, date, wall).or(told);
             handle.throttled(token, wait.unwrap_or(Duration::from_secs(1)));
         }
         status if status.is_server_error() => {}

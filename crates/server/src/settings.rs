@@ -71,6 +71,12 @@ pub struct GatewaySettings {
     pub body_timeout: Duration,
     /// How long the resource server may take from the end of a request to the head of its answer.
     pub answer_timeout: Duration,
+    /// Whether identical GETs in flight are asked once.
+    pub coalesce: bool,
+    /// How long an answer is kept that allows it, at most; `None` keeps none.
+    pub cache: Option<Duration>,
+    /// Bytes of kept answers, at most.
+    pub cache_size: usize,
     /// Callers known by name and key; without any, callers bring their own client.
     pub callers: Vec<CallerSettings>,
     /// The vendor of callers that bring their own client.
@@ -89,6 +95,9 @@ impl Default for GatewaySettings {
             replay_body: 1 << 20,
             body_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(60),
+            coalesce: false,
+            cache: None,
+            cache_size: 16 << 20,
             callers: Vec::new(),
             open: None,
         }

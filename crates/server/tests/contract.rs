@@ -55,3 +55,9 @@ mod prefixes;
 
 #[path = "contract/peers.rs"]
 mod peers;
+
+#[path = "contract/limits.rs"]
+mod limits;
+
+#[path = "contract/coalescing.rs"]
+mod coalescing;

@@ -115,6 +115,9 @@ impl Serve {
             api_path,
             refresh_replay,
             max_body,
+            coalesce,
+            cache,
+            cache_size,
         } = configuration.gateway.clone();
         let AdminSection { listen: admin_listen, hosts: admin_hosts, key } =
             configuration.admin.clone();
@@ -130,6 +133,9 @@ impl Serve {
                 api_path,
                 refresh_replay,
                 replay_body: usize::try_from(max_body).unwrap_or(usize::MAX),
+                coalesce,
+                cache,
+                cache_size: usize::try_from(cache_size).unwrap_or(usize::MAX),
                 callers: plan::callers(configuration),
                 ..GatewaySettings::default()
             },
