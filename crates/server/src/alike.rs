@@ -19,7 +19,8 @@ use http::header::{
     RANGE, SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// What makes two GETs the same question.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +60,7 @@ pub(crate) struct Written {
 
 impl Asked {
     /// A request with a credential's token for `target`.
-    pub(crate) fn of(credential: &str, request: &Parts, target: &Uri) -> Self {
+    pub(crate) fn of(credential: &str, request: &Parts, target: &PathAndQuery) -> Self {
         let credential = credential.to_owned();
         if !request.method.is_safe() {
             return Self::Write(Written { credential, path: target.path().to_owned() });
@@ -93,7 +94,7 @@ impl Key {
     /// Whether a write to there makes an answer to this invalid (RFC 9111 §4.4), whatever its query.
     pub(crate) fn is_changed_by(&self, written: &Written) -> bool {
         let path = self.target.split('?').next().unwrap_or_default();
-        self.is_of(written) && path.ends_with(&written.path)
+        self.is_of(written) && path == written.path
     }
 }
 
@@ -257,7 +258,8 @@ mod tests {
         let mut request = http::Request::get(target).body(()).expect("a request");
         *request.headers_mut() = fields(lines);
         let (parts, ()) = request.into_parts();
-        match Asked::of("polling", &parts, &parts.uri.clone()) {
+        let target = parts.uri.path_and_query().expect("a target");
+        match Asked::of("polling", &parts, target) {
             Asked::Question(question) => Some(question),
             Asked::Write(_) | Asked::Other => None,
         }

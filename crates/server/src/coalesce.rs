@@ -88,33 +88,30 @@ impl Alike {
     }
 
     /// Answers a request, by `ask` if nobody else asks the same.
-    pub(crate) async fn answer<F>(
+    pub(crate) async fn answer(
         &self,
         asked: Asked,
         clock: &dyn Clock,
-        ask: impl FnOnce() -> F,
-    ) -> Result<Answer, Refusal>
-    where
-        F: Future<Output = Result<Answer, Refusal>>,
-    {
+        ask: impl Future<Output = Result<Answer, Refusal>>,
+    ) -> Result<Answer, Refusal> {
         let question = match asked {
             Asked::Question(question) => question,
             Asked::Write(written) => {
-                let answer = ask().await;
+                let answer = ask.await;
                 self.written(&written, answer.as_ref().ok());
                 return answer;
             }
-            Asked::Other => return ask().await,
+            Asked::Other => return ask.await,
         };
         if let Some(hit) = self.kept(&question, clock) {
             return Ok(from_cache(&hit));
         }
         if !self.coalesces {
-            return self.ask(&question, clock, ask()).await.map(|(answer, _)| answer);
+            return self.ask(&question, clock, ask).await.map(|(answer, _)| answer);
         }
         loop {
             let mut landed = match self.join(&question.key) {
-                Role::Leads(lead) => return self.lead(lead, &question, clock, ask()).await,
+                Role::Leads(lead) => return self.lead(lead, &question, clock, ask).await,
                 Role::Follows(landed) => landed,
             };
             let landed = landed.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
@@ -123,7 +120,7 @@ impl Alike {
                     Ok(answered(&whole, "bellwether; fwd=miss; collapsed"))
                 }
                 Some(Landed::Failed(refusal)) => Err(Refusal::clone(&refusal)),
-                Some(Landed::Whole(_) | Landed::Alone) => ask().await,
+                Some(Landed::Whole(_) | Landed::Alone) => ask.await,
                 Some(Landed::Gone) | None => continue,
             };
         }
@@ -143,17 +140,14 @@ impl Alike {
         Role::Leads(Lead { alike: self, key, flight, has_landed: false })
     }
 
-    async fn lead<F>(
+    async fn lead(
         &self,
         lead: Lead<'_>,
         question: &Question,
         clock: &dyn Clock,
-        asking: F,
-    ) -> Result<Answer, Refusal>
-    where
-        F: Future<Output = Result<Answer, Refusal>>,
-    {
-        match self.ask(question, clock, asking).await {
+        ask: impl Future<Output = Result<Answer, Refusal>>,
+    ) -> Result<Answer, Refusal> {
+        match self.ask(question, clock, ask).await {
             Ok((answer, whole)) => {
                 lead.land(whole.map_or(Landed::Alone, Landed::Whole));
                 Ok(answer)
@@ -171,17 +165,14 @@ impl Alike {
     }
 
     /// Asks the API; the answer, and once more if it can be shared. Keeps it if that is allowed.
-    async fn ask<F>(
+    async fn ask(
         &self,
         question: &Question,
         clock: &dyn Clock,
-        asking: F,
-    ) -> Result<(Answer, Option<Arc<Whole>>), Refusal>
-    where
-        F: Future<Output = Result<Answer, Refusal>>,
-    {
+        ask: impl Future<Output = Result<Answer, Refusal>>,
+    ) -> Result<(Answer, Option<Arc<Whole>>), Refusal> {
         let (sent_at, writes) = (clock.now(), self.writes.load(Ordering::Relaxed));
-        let answer = asking.await?;
+        let answer = ask.await?;
         let delay = clock.now().since(sent_at);
         let (status, fields) = (answer.status(), answer.headers());
         let fresh = match &self.cache {
@@ -354,7 +345,7 @@ mod tests {
     fn asked(method: &str, target: &str) -> Asked {
         let request = Request::builder().method(method).uri(target).body(()).expect("a request");
         let (parts, ()) = request.into_parts();
-        Asked::of("polling", &parts, &parts.uri.clone())
+        Asked::of("polling", &parts, parts.uri.path_and_query().expect("a target"))
     }
 
     fn reply(fields: &[(&'static str, &'static str)], body: &'static str) -> Answer {
@@ -385,7 +376,7 @@ mod tests {
             answer()
         };
         let mut all: Vec<_> =
-            (0..20).map(|_| Box::pin(alike.answer(asked("GET", "/a"), &clock, ask))).collect();
+            (0..20).map(|_| Box::pin(alike.answer(asked("GET", "/a"), &clock, ask()))).collect();
         assert!(all.iter_mut().all(|one| is_pending(one.as_mut())), "all are in flight");
         for one in all {
             // What it is, `ask` says.
@@ -429,12 +420,12 @@ mod tests {
         let answers = || async { Ok(reply(&[], "{}")) };
         let leader = async {
             tokio::select! {
-                _ = alike.answer(asked("GET", "/a"), &clock, hangs) => panic!("it hangs"),
+                _ = alike.answer(asked("GET", "/a"), &clock, hangs()) => panic!("it hangs"),
                 () = gone.notified() => {}
             }
         };
         let follower = async {
-            let mut waiting = std::pin::pin!(alike.answer(asked("GET", "/a"), &clock, answers));
+            let mut waiting = std::pin::pin!(alike.answer(asked("GET", "/a"), &clock, answers()));
             assert!(is_pending(waiting.as_mut()), "it follows");
             gone.notify_one();
             text(waiting.await).await
@@ -451,10 +442,10 @@ mod tests {
             Ok(reply(&[], "before"))
         };
         let after = || async { Ok(reply(&[], "after")) };
-        let mut first = std::pin::pin!(alike.answer(asked("GET", "/a"), &clock, before));
+        let mut first = std::pin::pin!(alike.answer(asked("GET", "/a"), &clock, before()));
         assert!(is_pending(first.as_mut()));
-        text(alike.answer(asked("PUT", "/a"), &clock, || async { Ok(reply(&[], "")) }).await).await;
-        assert_eq!(text(alike.answer(asked("GET", "/a"), &clock, after).await).await, "after");
+        text(alike.answer(asked("PUT", "/a"), &clock, async { Ok(reply(&[], "")) }).await).await;
+        assert_eq!(text(alike.answer(asked("GET", "/a"), &clock, after()).await).await, "after");
         let_go.notify_one();
         assert_eq!(text(first.await).await, "before");
     }
@@ -469,16 +460,16 @@ mod tests {
             Ok(reply(&fields, "before"))
         };
         let after = || async { Ok(reply(&fields, "after")) };
-        let mut first = std::pin::pin!(alike.answer(asked("GET", "/a"), &clock, before));
+        let mut first = std::pin::pin!(alike.answer(asked("GET", "/a"), &clock, before()));
         assert!(is_pending(first.as_mut()));
-        text(alike.answer(asked("DELETE", "/a"), &clock, || async { Ok(reply(&[], "")) }).await)
+        text(alike.answer(asked("DELETE", "/a"), &clock, async { Ok(reply(&[], "")) }).await)
             .await;
         let_go.notify_one();
         assert_eq!(text(first.await).await, "before");
         for _ in 0..2 {
-            assert_eq!(text(alike.answer(asked("GET", "/a"), &clock, after).await).await, "after");
+            assert_eq!(text(alike.answer(asked("GET", "/a"), &clock, after()).await).await, "after");
         }
         let kept = || async { Ok(reply(&fields, "not asked")) };
-        assert_eq!(text(alike.answer(asked("GET", "/a"), &clock, kept).await).await, "after");
+        assert_eq!(text(alike.answer(asked("GET", "/a"), &clock, kept()).await).await, "after");
     }
 }

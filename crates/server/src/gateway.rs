@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -24,12 +25,14 @@ use crate::clients::Clients;
 use crate::coalesce::Alike;
 use crate::connection::Connection;
 use crate::host::Hosts;
+use crate::listen::Service;
 use crate::passes::Passes;
+use crate::places::Places;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{GatewaySettings, Vendor};
 use crate::token_request::MAX_FORM;
-use crate::upstream::Upstream;
+use crate::upstream::Pool;
 
 /// What callers talk to.
 #[derive(Debug)]
@@ -40,10 +43,10 @@ pub struct Gateway {
     pub(crate) clients: Option<Clients>,
     pub(crate) passes: Passes,
     pub(crate) exchange: Exchange,
-    pub(crate) upstream: Upstream,
     /// None if nothing is shared between requests.
     pub(crate) alike: Option<Alike>,
     pub(crate) hosts: Hosts,
+    pub(crate) connections: Arc<Places>,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
     pub(crate) refusals_are_400: bool,
     /// Where each vendor's API paths begin; none where one of them takes every path.
@@ -65,12 +68,12 @@ pub struct Configured {
 }
 
 impl Gateway {
-    /// Over a running broker. `listen` is where it will listen.
+    /// Over a running broker. `listen` is where it will listen; nothing over a unix socket.
     pub async fn new(
         broker: Broker,
         mut settings: GatewaySettings,
         configured: Vec<Configured>,
-        listen: std::net::SocketAddr,
+        listen: &[IpAddr],
     ) -> Self {
         let passes = Passes::new(broker.clone());
         let mut offered = HashMap::new();
@@ -98,9 +101,9 @@ impl Gateway {
         }
         Self {
             exchange: Exchange::new(&broker),
-            upstream: Upstream::new(settings.answer_timeout),
             alike: Alike::new(&settings),
             hosts: Hosts::new(listen, &settings.hosts),
+            connections: Places::new(settings.connections),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
             refusals_are_400,
             api_prefixes,
@@ -137,10 +140,11 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(
+    async fn answer(
         &self,
         request: Request<Incoming>,
         connection: &Connection,
+        pool: &Arc<Pool>,
     ) -> Answer {
         if !self.hosts.allow(request.headers(), request.uri()) {
             return Refusal::new(
@@ -163,7 +167,7 @@ impl Gateway {
                 None => Refusal::not_found().into(),
             };
         }
-        self.resource(request).await
+        self.resource(request, pool).await
     }
 
     async fn form(&self, request: Request<Incoming>, endpoint: Endpoint<'_>) -> Answer {
@@ -202,6 +206,35 @@ impl Gateway {
                 self.credential(&parts.method, &rest, &parts.headers, &body).await
             }
         }
+    }
+}
+
+/// The gateway as one worker serves it, over connections of its own to the APIs.
+#[derive(Debug)]
+pub(crate) struct Front {
+    gateway: Arc<Gateway>,
+    pool: Arc<Pool>,
+}
+
+impl Front {
+    /// On the current runtime.
+    pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
+        let GatewaySettings { answer_timeout, silence, .. } = gateway.settings;
+        Self { gateway, pool: Pool::start(answer_timeout, silence) }
+    }
+}
+
+impl Service for Front {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Answer {
+        self.gateway.answer(request, &connection, &self.pool).await
+    }
+
+    fn places(&self) -> &Arc<Places> {
+        &self.gateway.connections
     }
 }
 

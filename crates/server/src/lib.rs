@@ -15,13 +15,18 @@ mod callers;
 mod clients;
 mod coalesce;
 mod connection;
+mod crew;
 mod dashboard;
+mod flood;
 mod forward;
 mod gateway;
+mod hop;
 mod host;
 mod listen;
 mod metrics;
 mod passes;
+mod places;
+mod protocol;
 mod remembered;
 mod replay;
 mod resource_server;
@@ -30,29 +35,39 @@ mod revocation;
 mod rounds;
 mod scrape;
 mod settings;
+mod socket;
+mod stream;
+mod tls;
 mod token_endpoint;
 mod token_request;
 mod upstream;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_broker::News;
 use http::Request;
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use admin::{Admin, CredentialView};
 pub use gateway::{Configured, Gateway};
-pub use listen::bind;
+pub use listen::Listeners;
+pub use places::ConnectionLimits;
 pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vendor};
+pub use socket::{Socket, bind};
+pub use tls::{ClientAuth, Tls, TlsError, TlsMaterial};
+pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;
 use connection::Connection;
+use crew::Crew;
+use gateway::Front;
 use listen::Service;
+use places::Places;
 
 /// Both listeners, running.
 #[derive(Debug)]
@@ -64,18 +79,30 @@ pub struct Running {
 
 impl Running {
     /// Serves both until [`Running::stop`].
+    ///
+    /// # Errors
+    /// When the gateway's workers cannot be started.
     pub fn start(
         gateway: Arc<Gateway>,
-        gateway_listener: TcpListener,
+        callers: impl Into<Listeners>,
         admin: Arc<Admin>,
-        admin_listener: TcpListener,
+        operators: impl Into<Listeners>,
         drain: Duration,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
-        let gateway = listen::serve(gateway_listener, gateway, stopped.clone(), drain);
-        let operators = listen::serve(admin_listener, Arc::clone(&admin), stopped, drain);
-        Self { stop, admin, tasks: vec![tokio::spawn(gateway), tokio::spawn(operators), news] }
+        let (places, workers) = (Arc::clone(&gateway.connections), gateway.settings.workers);
+        let Listeners { sockets, tls } = callers.into();
+        let crew = Crew::hire(workers, move || {
+            listen::carry(Arc::new(Front::new(Arc::clone(&gateway))), tls.clone())
+        });
+        let gateway = listen::serve(sockets, places, crew?, stopped.clone(), drain);
+        let Listeners { sockets, tls } = operators.into();
+        let crew = Crew::here(listen::carry(Arc::clone(&admin), tls));
+        let places = Arc::clone(&admin.connections);
+        let operators = listen::serve(sockets, places, crew, stopped, drain);
+        let tasks = vec![tokio::spawn(gateway), tokio::spawn(operators), news];
+        Ok(Self { stop, admin, tasks })
     }
 
     /// Accepts nothing more and lets what is under way finish, within the time to drain.
@@ -106,18 +133,12 @@ async fn forget_unused(gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-impl Service for Gateway {
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        connection: Arc<Connection>,
-    ) -> Answer {
-        Self::answer(&self, request, &connection).await
-    }
-}
-
 impl Service for Admin {
     async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Connection>) -> Answer {
         Self::answer(self, request).await
+    }
+
+    fn places(&self) -> &Arc<Places> {
+        &self.connections
     }
 }

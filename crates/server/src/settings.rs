@@ -1,12 +1,17 @@
 //! What the listeners are told.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bellwether_broker::AuthorizationServer;
 use bellwether_broker::lifecycle::Quota;
 use bellwether_broker::oauth::Secret;
-use url::Url;
+
+use crate::upstream::ResourceServer;
+
+use crate::places::ConnectionLimits;
 
 /// What callers are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +28,8 @@ pub enum HandOut {
 pub struct Vendor {
     /// Whom to ask for tokens.
     pub authorization_server: Arc<AuthorizationServer>,
-    /// Where API requests go; only scheme, host, port and path are used.
-    pub resource_server: Option<Url>,
+    /// Where API requests go.
+    pub resource_server: Option<Arc<ResourceServer>>,
     /// Paths of the API; `None` sends every path there that is not the gateway's own.
     pub api_prefix: Option<String>,
     /// Another path of the token endpoint that the vendor's SDKs know.
@@ -77,6 +82,12 @@ pub struct GatewaySettings {
     pub cache: Option<Duration>,
     /// Bytes of kept answers, at most.
     pub cache_size: usize,
+    /// How long nothing may move in the body of an answer, or over an upgraded connection.
+    pub silence: Duration,
+    /// Threads that serve callers.
+    pub workers: NonZeroUsize,
+    /// How many connections there may be.
+    pub connections: ConnectionLimits,
     /// Callers known by name and key; without any, callers bring their own client.
     pub callers: Vec<CallerSettings>,
     /// The vendor of callers that bring their own client.
@@ -98,6 +109,9 @@ impl Default for GatewaySettings {
             coalesce: false,
             cache: None,
             cache_size: 16 << 20,
+            silence: Duration::from_secs(300),
+            workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            connections: ConnectionLimits::default(),
             callers: Vec::new(),
             open: None,
         }

@@ -32,6 +32,12 @@ mod resource;
 #[path = "contract/injection.rs"]
 mod injection;
 
+#[path = "contract/protocols.rs"]
+mod protocols;
+
+#[path = "contract/encrypted.rs"]
+mod encrypted;
+
 #[path = "contract/streaming.rs"]
 mod streaming;
 
@@ -56,8 +62,22 @@ mod prefixes;
 #[path = "contract/peers.rs"]
 mod peers;
 
-#[path = "contract/limits.rs"]
-mod limits;
+#[path = "contract/api_limits.rs"]
+mod api_limits;
 
 #[path = "contract/coalescing.rs"]
 mod coalescing;
+#[path = "contract/http2.rs"]
+mod http2;
+
+#[path = "contract/floods.rs"]
+mod floods;
+
+#[path = "contract/tls.rs"]
+mod tls;
+
+#[path = "contract/sockets.rs"]
+mod sockets;
+
+#[path = "contract/limits.rs"]
+mod limits;

@@ -2,6 +2,7 @@
 //! allows it. Both are off unless configured.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ impl Held {
         let stage = Stage::configured(|setting| {
             setting.resource_server = Some(url);
             setting.gateway.coalesce = true;
+            // One after the other, so that what came first is read first.
+            setting.gateway.workers = NonZeroUsize::MIN;
             change(setting);
         })
         .await;

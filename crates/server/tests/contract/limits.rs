@@ -1,93 +1,68 @@
-//! The API's limits: who waits, who is told to come again, and what answers tell of them.
+//! How many connections there may be, and what becomes of the others.
 
 use std::time::Duration;
 
-use bellwether_broker::lifecycle::Quota;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::support::origin::answer;
-use crate::support::{Ask, BOTH_KEY, Connection, Origin, POLLER_KEY, Stage, Stopwatch};
+use crate::support::{Ask, Connection, Stage};
 
-#[tokio::test]
-async fn what_has_no_room_in_time_is_told_at_once_when_to_come_again() {
-    let api = Origin::content().await;
-    let stage = Stage::open(|setting| {
-        setting.resource_server = Some(api.url("/"));
-        setting.quota = Some(Quota { requests: 2, per: Duration::from_secs(60) });
-    })
-    .await;
-    let token = stage.token().await;
-    for _ in 0..2 {
-        assert_eq!(stage.ask(Ask::get("/api/x").bearer(&token)).await.status, 200);
-    }
-    let watch = Stopwatch::start();
-    let reply = stage.ask(Ask::get("/api/x").bearer(&token)).await;
-    assert_eq!(reply.refusal(), (429, "temporarily_unavailable".to_owned(), true));
-    let again: u64 = reply.header("retry-after").expect("when").parse().expect("seconds");
-    assert!((59..=62).contains(&again), "{again}");
-    assert!(watch.elapsed() < Duration::from_secs(5), "at once");
-    assert_eq!(api.recorded().len(), 2);
+/// Reads until the peer hangs up, and says whether it did so without a word.
+async fn is_closed_at_once(stage: &Stage) -> bool {
+    let mut stream = TcpStream::connect(stage.gateway).await.expect("it is accepted");
+    let _ = stream.write_all(&Ask::get("/").bytes()).await;
+    let read = timeout(Duration::from_secs(20), stream.read(&mut [0; 1])).await.expect("no hang");
+    !matches!(read, Ok(1..))
 }
 
-/// What an API tells of its limit is kept to, whatever it calls it; one that tells nothing is not held
-/// to anything.
-#[tokio::test]
-async fn a_limit_that_answers_tell_of_is_kept_to() {
-    let cases = [
-        ("", None),
-        ("RateLimit: \"default\";r=1;t=30\r\n", Some(31)),
-        ("RateLimit-Remaining: 1\r\nRateLimit-Reset: 30\r\nRateLimit-Limit: 9\r\n", Some(31)),
-        ("X-RateLimit-Remaining: 1\r\nX-RateLimit-Reset: 30\r\n", Some(31)),
-        ("X-Rate-Limit-Remaining: 1\r\nX-Rate-Limit-Reset: 20000000000\r\n", Some(3601)),
-        ("inin-ratelimit-count: 8\r\ninin-ratelimit-allowed: 9\r\n", Some(61)),
-        ("X-RateLimit-Remaining: many\r\n", None),
-    ];
-    for (fields, most) in cases {
-        let api = Origin::start(move |_| answer("200 OK", fields, "{}")).await;
-        let stage = Stage::open(|setting| setting.resource_server = Some(api.url("/"))).await;
-        let token = stage.token().await;
-        for _ in 0..2 {
-            assert_eq!(stage.ask(Ask::get("/api/x").bearer(&token)).await.status, 200, "{fields}");
-            // The same window: what is left becomes less only by what is sent.
-            stage.clock.skip(Duration::from_millis(1));
-        }
-        let reply = stage.ask(Ask::get("/api/x").bearer(&token)).await;
-        // The origin says "one left" each time; the first answer counts.
-        match most {
-            None => assert_eq!(reply.status, 200, "{fields}"),
-            Some(most) => {
-                assert_eq!(reply.status, 429, "{fields}");
-                let again = reply.header("retry-after").expect("when");
-                let again: u64 = again.parse().expect("seconds");
-                assert!((most - 3..=most).contains(&again), "{fields}: {again}");
-            }
-        }
-    }
+async fn metric(stage: &Stage, line: &str) -> u64 {
+    let text = stage.ask_admin(Ask::get("/metrics")).await.text();
+    let found = text.lines().find_map(|found| found.strip_prefix(line));
+    let value = found.and_then(|value| value.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("no {line} in {text}"))
 }
 
-/// A quiet caller's one request goes in its turn, however many of another's stand before it.
 #[tokio::test]
-async fn one_noisy_caller_does_not_starve_another() {
-    let api = Origin::content().await;
-    let stage = Stage::configured(|setting| {
-        setting.resource_server = Some(api.url("/"));
-        setting.quota = Some(Quota { requests: 10, per: Duration::from_millis(300) });
-    })
-    .await;
+async fn over_the_limit_a_connection_is_closed_at_once_and_counted() {
+    let stage = Stage::configured(|setting| setting.gateway.connections.most = 2).await;
     stage.until_held("polling").await;
-    let noisy = Ask::get("/api/noisy").bearer(BOTH_KEY).header("Bellwether-Credential", "polling");
-    let mut connections = Vec::new();
-    for _ in 0..60 {
-        let mut connection = Connection::to(stage.gateway).await;
-        connection.write(&noisy.bytes()).await;
-        connections.push(connection);
+    let mut first = Connection::to(stage.gateway).await;
+    assert_eq!(first.ask(&Ask::rest("polling/token")).await.status, 200);
+    // Half a head holds a place as well as a whole one.
+    let mut second = Connection::to(stage.gateway).await;
+    second.write(b"GET / HTTP/1.1\r\nHo").await;
+    let open = r#"bellwether_connections_open{listener="gateway"}"#;
+    while metric(&stage, open).await < 2 {
+        tokio::task::yield_now().await;
     }
-    let quiet = stage.ask(Ask::get("/api/quiet").bearer(POLLER_KEY)).await;
-    assert_eq!(quiet.status, 200);
-    for connection in &mut connections {
-        assert_eq!(connection.reply(false).await.status, 200);
+    for _ in 0..3 {
+        assert!(is_closed_at_once(&stage).await);
     }
-    let recorded = api.recorded();
-    let position = recorded.iter().position(|request| request.target() == "/api/quiet");
-    assert_eq!(recorded.len(), 61);
-    assert!(position.is_some_and(|position| position <= 40), "{position:?} of 61");
+    let refused =
+        r#"bellwether_connections_refused_total{listener="gateway",reason="max_connections"}"#;
+    assert_eq!(metric(&stage, refused).await, 3);
+    assert_eq!(first.ask(&Ask::rest("polling/token")).await.status, 200, "who is in stays in");
+    drop(second);
+    while metric(&stage, open).await > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stage.ask(Ask::rest("polling/token")).await.status, 200, "there is room again");
+}
+
+#[tokio::test]
+async fn one_address_may_have_so_many() {
+    let stage =
+        Stage::configured(|setting| setting.gateway.connections.most_per_peer = Some(1)).await;
+    stage.until_held("polling").await;
+    let mut first = Connection::to(stage.gateway).await;
+    assert_eq!(first.ask(&Ask::rest("polling/token")).await.status, 200);
+    assert!(is_closed_at_once(&stage).await);
+    let other = tokio::net::TcpSocket::new_v4().expect("a socket");
+    other.bind(([127, 0, 0, 9], 0).into()).expect("another address of this machine");
+    let mut other = other.connect(stage.gateway).await.expect("it is accepted");
+    other.write_all(&Ask::rest("polling/token").bytes()).await.expect("it reads");
+    let mut answer = [0; 12];
+    other.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }

@@ -2,6 +2,7 @@
 //! callers that send what they like, byte by byte.
 
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod origin;
 
 use std::net::SocketAddr;
@@ -19,8 +20,8 @@ use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Http1, Obtain,
 };
 use bellwether_server::{
-    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut, Running,
-    Vendor, bind,
+    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut, Listeners,
+    ResourceServer, Running, Socket, Tls, Vendor, bind,
 };
 use bellwether_simulation::{Client, Effect, Endpoint, Fault, Latency, Organisation, Profile};
 use rustls::RootCertStore;
@@ -103,11 +104,16 @@ pub(crate) struct Setting {
     pub(crate) verify: Option<&'static str>,
     /// The lab's API unless another is named.
     pub(crate) resource_server: Option<Url>,
+    /// Instead of it.
+    pub(crate) api: Option<Arc<ResourceServer>>,
     /// The lab's token endpoint unless another is named.
     pub(crate) token_endpoint: Option<Url>,
     pub(crate) gateway: GatewaySettings,
     pub(crate) store: Option<(Arc<dyn Store>, Keyring)>,
     pub(crate) clock: Arc<SkippingClock>,
+    /// Where the gateway listens beside its TCP address.
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Faults of the lab from the start on.
     pub(crate) faults: Vec<Fault>,
 }
@@ -130,10 +136,13 @@ impl Setting {
             default_lifetime: Duration::from_secs(3600),
             verify: None,
             resource_server: None,
+            api: None,
             token_endpoint: None,
             gateway: GatewaySettings::default(),
             store: None,
             clock: Arc::new(SkippingClock::new()),
+            sockets: Vec::new(),
+            tls: None,
             faults: Vec::new(),
         }
     }
@@ -230,13 +239,19 @@ impl Stage {
                 caller("both", BOTH_KEY, &["polling", "second"]),
             ];
         }
-        let gateway = Gateway::new(broker.clone(), settings, configured, gateway_address).await;
+        let gateway =
+            Gateway::new(broker.clone(), settings, configured, &[gateway_address.ip()]).await;
         let gateway = Arc::new(gateway);
         let key = Some(Secret::from(OPERATOR_KEY));
         let admin_settings = AdminSettings { key, hosts: Vec::new() };
-        let admin = Arc::new(Admin::new(Arc::clone(&gateway), admin_settings, admin_address));
+        let admin =
+            Arc::new(Admin::new(Arc::clone(&gateway), admin_settings, &[admin_address.ip()]));
         let drain = Duration::from_secs(10);
-        let running = Running::start(gateway, gateway_listener, admin, admin_listener, drain);
+        let mut sockets = std::mem::take(&mut setting.sockets);
+        sockets.push(gateway_listener.into());
+        let listeners = Listeners { sockets, tls: setting.tls.take() };
+        let running = Running::start(gateway, listeners, admin, admin_listener, drain);
+        let running = running.expect("threads");
         Self {
             lab,
             broker,
@@ -320,7 +335,9 @@ fn vendor(setting: &Setting, lab: &bellwether_lab::Running) -> Vendor {
             verify: setting.verify.map(|path| resource_server.join(path).expect("a path")),
             transport: Arc::new(Http1::with_roots(RootCertStore::empty())),
         }),
-        resource_server: Some(resource_server),
+        resource_server: Some(setting.api.clone().unwrap_or_else(|| {
+            Arc::new(ResourceServer::new(resource_server, None).expect("an API in the clear"))
+        })),
         api_prefix: setting.genesys.then(|| "/api/".to_owned()),
         token_path: Some("/login/oauth/token".to_owned()),
         refusals_are_400: setting.genesys,
