@@ -246,7 +246,6 @@ async fn gather(mut body: Body) -> Result<Bytes, Resumed> {
     size = 0;
     let reading = async {
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(BodyError::new);
             size += frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
             let is_data = frame.as_ref().is_ok_and(Frame::is_data);
             read.push_back(frame);
@@ -284,7 +283,7 @@ impl HttpBody for Resumed {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.read.pop_front() {
             Some(frame) => Poll::Ready(Some(frame)),
-            None => Pin::new(&mut self.rest).poll_frame(context).map_err(BodyError::new),
+            None => Pin::new(&mut self.rest).poll_frame(context),
         }
     }
 
