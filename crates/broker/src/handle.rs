@@ -25,6 +25,9 @@ use crate::token::Token;
 /// The longest a caller is held: some SDKs give up after 16 s.
 pub const PATIENCE: Duration = Duration::from_secs(14);
 
+/// The longest that a token rests for a 429 where no quota was configured.
+const UNKNOWN_LIMIT_RESTS: Duration = Duration::from_secs(60);
+
 /// One credential of a [`Broker`](crate::Broker). Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -192,8 +195,11 @@ impl Handle {
         NoToken::new(Failure { cause: Cause::Throttled, retry_after }, None)
     }
 
-    /// The API answered 429 to a request with this token: it rests for `retry_after`.
+    /// The API answered 429 to a request with this token: it rests for `retry_after`, and where no
+    /// quota was configured for a minute at most, since it may be the limit of one resource alone.
     pub fn throttled(&self, token: &Token, retry_after: Duration) {
+        let is_known = self.settings().quota.is_some();
+        let retry_after = if is_known { retry_after } else { retry_after.min(UNKNOWN_LIMIT_RESTS) };
         let until = self.shared.now() + retry_after;
         let (member, generation) = (token.member(), token.held().generation);
         self.shared.make_gate().change(|budget| budget.throttled(member, generation, until));

@@ -143,10 +143,11 @@ impl Budget {
         }
     }
 
-    /// The API answered 429 to a request with this member's token.
+    /// The API answered 429 to a request with this member's token. Where that is known to have
+    /// been the limit of one resource among several, it holds no other request back.
     pub fn throttled(&mut self, member: u16, generation: u64, until: Timestamp) {
         if let Some(account) = self.account(member, generation) {
-            account.closed_until = account.closed_until.max(until);
+            account.close(until);
         }
     }
 
@@ -210,14 +211,14 @@ impl Budget {
         Some(sum)
     }
 
-    /// When about `places` requests have had room, in whole seconds from `now` and within the hour.
+    /// When about `places` requests have had room, to 50 ms and within the hour.
     pub fn opens_for(&self, places: u64, now: Timestamp) -> Timestamp {
-        let after = |seconds: u64| now + Duration::from_secs(seconds);
+        let after = |steps: u32| now + STEP * steps;
         let Some(most) = self.left(after(FARTHEST)) else { return after(1) };
         // More than all tokens allow at once: as many spans as it takes.
         let spans = places.saturating_sub(1) / most.max(1);
         let places = places - spans * most.max(1);
-        let has_room = |seconds| self.left(after(seconds)).is_none_or(|left| left >= places);
+        let has_room = |steps| self.left(after(steps)).is_none_or(|left| left >= places);
         let (mut before, mut by) = (0, 1);
         while !has_room(by) && by < FARTHEST {
             (before, by) = (by, (by * 2).min(FARTHEST));
@@ -227,9 +228,8 @@ impl Budget {
             if has_room(middle) { by = middle } else { before = middle }
         }
         let span = self.quota.map_or(UNKNOWN_SPAN, Quota::span);
-        let before = span.saturating_mul(u32::try_from(spans).unwrap_or(u32::MAX));
-        let seconds = before.as_secs() + u64::from(before.subsec_nanos() > 0);
-        after(seconds.saturating_add(by).min(FARTHEST))
+        let spans = span.saturating_mul(u32::try_from(spans).unwrap_or(u32::MAX));
+        (after(by) + spans).min(after(FARTHEST))
     }
 
     fn account(&mut self, member: u16, generation: u64) -> Option<&mut Account> {
@@ -238,8 +238,10 @@ impl Budget {
     }
 }
 
-/// Seconds that a caller is told to stay away, at most.
-const FARTHEST: u64 = 3600;
+/// How closely it is looked when there will be room.
+const STEP: Duration = Duration::from_millis(50);
+/// Steps that a caller is told to stay away, at most: an hour.
+const FARTHEST: u32 = 3600 * 20;
 /// What limits that only answers tell of are taken to be counted in, where several follow.
 const UNKNOWN_SPAN: Duration = Duration::from_secs(60);
 

@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Account {
     pub(super) generation: Option<u64>,
-    pub(super) closed_until: Timestamp,
+    closed_until: Timestamp,
     spent: VecDeque<Timestamp>,
     inherited: Option<Inherited>,
     limits: Limits,
@@ -174,6 +174,12 @@ impl Account {
             self.spent.pop_front();
         }
         self.spent.push_back(now);
+    }
+
+    pub(super) fn close(&mut self, until: Timestamp) {
+        if !matches!(self.limits, Limits::Several) {
+            self.closed_until = self.closed_until.max(until);
+        }
     }
 
     pub(super) fn give_back(&mut self) {
