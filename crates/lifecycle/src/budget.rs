@@ -214,7 +214,7 @@ impl Budget {
     /// When about `places` requests have had room, to 50 ms and within the hour.
     pub fn opens_for(&self, places: u64, now: Timestamp) -> Timestamp {
         let after = |steps: u32| now + STEP * steps;
-        let Some(most) = self.left(after(FARTHEST)) else { return after(1) };
+        let most = self.left(after(FARTHEST)).unwrap_or(u64::MAX);
         // More than all tokens allow at once: as many spans as it takes.
         let spans = places.saturating_sub(1) / most.max(1);
         let places = places - spans * most.max(1);

@@ -182,8 +182,8 @@ fn count(value: &str) -> Option<u32> {
 
 /// How many seconds until then: a number of seconds, a time since the Unix epoch, or an HTTP-date.
 fn until(value: &str, now: u64) -> Option<u64> {
-    let value = value.split([',', ';']).next()?.trim();
-    let Some(mut number) = seconds(value) else {
+    let first = value.split([',', ';']).next()?.trim();
+    let Some(mut number) = seconds(first) else {
         return Some(unix_seconds(value)?.saturating_sub(now));
     };
     if number < LEAST_EPOCH {

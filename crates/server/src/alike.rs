@@ -16,11 +16,14 @@ use std::time::Duration;
 
 use http::header::{
     AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, EXPIRES, PRAGMA,
-    RANGE, SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY,
+    PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+/// Meant for the gateway alone, and not sent on.
+const OF_CALLERS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
 
 /// What makes two GETs the same question.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +48,7 @@ pub(crate) enum Asked {
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) key: Key,
-    /// All of its fields, for `Vary`.
+    /// Its fields without secrets, for `Vary`.
     pub(crate) fields: HeaderMap,
     /// Neither a part nor a comparison is asked for.
     pub(crate) is_plain: bool,
@@ -82,7 +85,11 @@ impl Asked {
         selecting.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
         let key = Key { credential, target: target.to_string(), fields: selecting };
         let is_plain = !fields.keys().any(is_part);
-        Self::Question(Box::new(Question { key, fields: fields.clone(), is_plain }))
+        let mut fields = fields.clone();
+        for secret in OF_CALLERS {
+            fields.remove(secret);
+        }
+        Self::Question(Box::new(Question { key, fields, is_plain }))
     }
 }
 
@@ -172,9 +179,8 @@ pub(crate) fn varies_alike(answer: &HeaderMap, asked: &HeaderMap, other: &Header
         value.is_ok_and(|value| {
             value.split(',').map(str::trim).filter(|name| !name.is_empty()).all(|name| {
                 let Ok(name) = HeaderName::try_from(name) else { return false };
-                // The gateway sends its own, and no cookie.
-                name == AUTHORIZATION
-                    || name == COOKIE
+                // The API sees the gateway's own, or none.
+                OF_CALLERS.contains(&name)
                     || asked.get_all(&name).iter().eq(other.get_all(&name).iter())
             })
         })

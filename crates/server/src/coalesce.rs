@@ -97,8 +97,10 @@ impl Alike {
         let question = match asked {
             Asked::Question(question) => question,
             Asked::Write(written) => {
+                let mut writing = Writing { alike: self, written, is_refused: false };
                 let answer = ask.await;
-                self.written(&written, answer.as_ref().ok());
+                let refused = |answer: &Answer| answer.status().as_u16() >= 400;
+                writing.is_refused = answer.as_ref().is_ok_and(refused);
                 return answer;
             }
             Asked::Other => return ask.await,
@@ -199,14 +201,22 @@ impl Alike {
         }
         Ok((Response::from_parts(parts, full(body)), Some(whole)))
     }
+}
 
-    /// A write has ended: whoever asks from now on does not follow what was asked before.
-    fn written(&self, written: &Written, answer: Option<&Answer>) {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        lock(&self.flights).retain(|key, _| !key.is_of(written));
-        let took = answer.is_none_or(|answer| answer.status().as_u16() < 400);
-        if let Some(cache) = self.cache.as_ref().filter(|_| took) {
-            lock(cache).written(written);
+/// A write that is under way. However it ends, whoever asks from then on does not follow what was
+/// asked before.
+struct Writing<'a> {
+    alike: &'a Alike,
+    written: Written,
+    is_refused: bool,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.alike.writes.fetch_add(1, Ordering::Relaxed);
+        lock(&self.alike.flights).retain(|key, _| !key.is_of(&self.written));
+        if let Some(cache) = self.alike.cache.as_ref().filter(|_| !self.is_refused) {
+            lock(cache).written(&self.written);
         }
     }
 }
@@ -239,11 +249,10 @@ impl Drop for Lead<'_> {
 /// Reads a body that is small and soon whole; else what was read, and the rest.
 async fn gather(mut body: Body) -> Result<Bytes, Resumed> {
     let mut read: VecDeque<Result<Frame<Bytes>, BodyError>> = VecDeque::new();
-    let mut size = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if size > LARGEST {
+    if body.size_hint().lower() > LARGEST as u64 {
         return Err(Resumed { read, rest: body });
     }
-    size = 0;
+    let mut size = 0;
     let reading = async {
         while let Some(frame) = body.frame().await {
             size += frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
