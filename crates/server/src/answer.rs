@@ -141,7 +141,7 @@ pub(crate) fn text(
 }
 
 /// An error in the shape of RFC 6749 §5.2, with its code once more in `Bellwether-Error`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) error: String,

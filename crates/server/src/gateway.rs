@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Refusal};
 use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
+use crate::coalesce::Alike;
 use crate::connection::{Connection, Peer};
 use crate::host::Hosts;
 use crate::listen::Service;
@@ -44,6 +45,8 @@ pub struct Gateway {
     pub(crate) clients: Option<Clients>,
     pub(crate) passes: Passes,
     pub(crate) exchange: Exchange,
+    /// None if nothing is shared between requests.
+    pub(crate) alike: Option<Alike>,
     pub(crate) hosts: Hosts,
     pub(crate) connections: Arc<Places>,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
@@ -106,6 +109,7 @@ impl Gateway {
         }
         Self {
             exchange: Exchange::new(&broker),
+            alike: Alike::new(&settings),
             hosts: Hosts::new(listen, &settings.hosts),
             connections: Places::new(settings.connections),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
@@ -180,9 +184,10 @@ impl Gateway {
                 None => return Refusal::not_found().into(),
             }
         } else {
-            return self.resource(request, &connection.peer, pool).await;
+            return self.resource(request, connection, pool).await;
         };
-        self.form(request, endpoint, &connection.peer).await
+        // Apart, so that a request to the API does not carry its state about.
+        Box::pin(self.form(request, endpoint, &connection.peer)).await
     }
 
     async fn form(

@@ -10,10 +10,13 @@
 
 mod access;
 mod admin;
+mod alike;
 mod answer;
+mod cache;
 mod caller;
 mod callers;
 mod clients;
+mod coalesce;
 mod connection;
 mod crew;
 mod dashboard;
@@ -23,12 +26,12 @@ mod gateway;
 mod guesses;
 mod hop;
 mod host;
-mod interim;
 mod listen;
 mod metrics;
 mod own_endpoint;
 mod passes;
 mod places;
+mod prepared;
 mod protocol;
 mod remembered;
 mod replay;

@@ -107,6 +107,12 @@ pub struct GatewaySettings {
     pub body_timeout: Duration,
     /// How long the resource server may take from the end of a request to the head of its answer.
     pub answer_timeout: Duration,
+    /// Whether identical GETs in flight are asked once.
+    pub coalesce: bool,
+    /// How long an answer is kept that allows it, at most; `None` keeps none.
+    pub cache: Option<Duration>,
+    /// Bytes of kept answers, at most.
+    pub cache_size: usize,
     /// How long nothing may move in the body of an answer, or over an upgraded connection.
     pub silence: Duration,
     /// Threads that serve callers.
@@ -131,6 +137,9 @@ impl Default for GatewaySettings {
             replay_body: 1 << 20,
             body_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(60),
+            coalesce: false,
+            cache: None,
+            cache_size: 16 << 20,
             silence: Duration::from_secs(300),
             workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             connections: ConnectionLimits::default(),

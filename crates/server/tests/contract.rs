@@ -71,6 +71,11 @@ mod peers;
 #[path = "contract/hostile.rs"]
 mod hostile;
 
+#[path = "contract/api_limits.rs"]
+mod api_limits;
+
+#[path = "contract/coalescing.rs"]
+mod coalescing;
 #[path = "contract/http2.rs"]
 mod http2;
 

@@ -123,6 +123,9 @@ impl Serve {
             api_path,
             refresh_replay,
             max_body,
+            coalesce,
+            cache,
+            cache_size,
         } = configuration.gateway.clone();
         let AdminSection { listen: admin_listen, hosts: admin_hosts, key } =
             configuration.admin.clone();
@@ -140,6 +143,9 @@ impl Serve {
                 api_path,
                 refresh_replay,
                 replay_body: usize::try_from(max_body).unwrap_or(usize::MAX),
+                coalesce,
+                cache,
+                cache_size: usize::try_from(cache_size).unwrap_or(usize::MAX),
                 connections: fitting(connections),
                 callers: plan::callers(configuration),
                 ..GatewaySettings::default()

@@ -35,6 +35,12 @@ pub struct Gateway {
     /// Bytes of a request body that are kept so that it can be sent again; larger requests are
     /// sent once.
     pub max_body: u64,
+    /// Whether identical GETs in flight are asked once.
+    pub coalesce: bool,
+    /// How long an answer is kept that allows it, at most.
+    pub cache: Option<Duration>,
+    /// Bytes of kept answers, at most.
+    pub cache_size: u64,
 }
 
 /// Which tokens callers get.
@@ -48,6 +54,8 @@ pub enum HandOut {
 
 const MAX_REPLAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_BODY: u64 = 64 * 1024 * 1024;
+const MAX_CACHE: Duration = Duration::from_secs(60 * 60);
+const MAX_CACHE_SIZE: u64 = 1024 * 1024 * 1024;
 const MOST_CONNECTIONS: i64 = 1_000_000;
 const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(60 * 60);
 
@@ -64,6 +72,9 @@ impl Default for Gateway {
             api_path: String::new(),
             refresh_replay: Duration::from_secs(10 * 60),
             max_body: 1024 * 1024,
+            coalesce: false,
+            cache: None,
+            cache_size: 16 * 1024 * 1024,
         }
     }
 }
@@ -113,6 +124,17 @@ pub(super) fn read(
         let bytes = field.parse(context, size::parse)?;
         if bytes > MAX_BODY {
             return field.refuse(context, "keeps too much in memory; write at most \"64MiB\"");
+        }
+        Some(bytes)
+    });
+    set(&mut gateway.coalesce, section.optional("coalesce"), |field| field.boolean(context));
+    if let Some(field) = section.optional("cache") {
+        gateway.cache = read_duration(context, &field, MAX_CACHE);
+    }
+    set(&mut gateway.cache_size, section.optional("cache_size"), |field| {
+        let bytes = field.parse(context, size::parse)?;
+        if bytes > MAX_CACHE_SIZE {
+            return field.refuse(context, "keeps too much in memory; write at most \"1024MiB\"");
         }
         Some(bytes)
     });
