@@ -7,7 +7,7 @@ use bellwether_broker::lifecycle::{CallerId, Timestamp};
 use bellwether_broker::oauth::retry_after;
 use bellwether_broker::{Handle, PATIENCE, Refusal as Refused, Token};
 use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, HeaderName, RETRY_AFTER, TRAILER,
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, RETRY_AFTER, TRAILER,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -16,20 +16,21 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
+use crate::access::CREDENTIAL;
 use crate::alike::Asked;
 use crate::answer::{Answer, Body, Refusal};
-use crate::callers::{Offered, caller_of};
-use crate::gateway::{Gateway, bearer};
+use crate::callers::Offered;
+use crate::connection::Peer;
+use crate::gateway::Gateway;
 use crate::hop;
 use crate::passes::LeadsTo;
 use crate::replay::Kept;
 use crate::settings::Vendor;
+use crate::strict;
 use crate::token_endpoint::no_token;
 use crate::upstream::{
     AnswerBody, Over, Pool, RequestBody, ResourceServer, SendError, is_ambiguous, join,
 };
-
-const CREDENTIAL: HeaderName = HeaderName::from_static("bellwether-credential");
 
 /// Whose token goes in.
 enum Access {
@@ -60,8 +61,13 @@ struct Prepared {
 
 impl Gateway {
     /// Answers a request for the API.
-    pub(crate) async fn resource(&self, request: Request<Incoming>, pool: &Arc<Pool>) -> Answer {
-        match self.try_resource(request, pool).await {
+    pub(crate) async fn resource(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        pool: &Arc<Pool>,
+    ) -> Answer {
+        match self.try_resource(request, peer, pool).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
@@ -70,6 +76,7 @@ impl Gateway {
     async fn try_resource(
         &self,
         request: Request<Incoming>,
+        peer: &Peer,
         pool: &Arc<Pool>,
     ) -> Result<Answer, Refusal> {
         let (parts, body) = request.into_parts();
@@ -89,7 +96,7 @@ impl Gateway {
         if !self.api_prefixes.as_ref().is_none_or(is_anyones) {
             return Err(Refusal::not_found());
         }
-        let access = self.access(&parts.headers)?;
+        let (access, caller) = self.access(&parts, path, peer)?;
         let vendor = access.vendor();
         let served = vendor.api_prefix.as_deref().is_none_or(|prefix| path.starts_with(prefix));
         let Some(resource_server) = vendor.resource_server.as_ref().filter(|_| served) else {
@@ -106,7 +113,7 @@ impl Gateway {
             }
             (Some(_), Access::Own(..)) | (None, _) => None,
         };
-        let mut prepared = self.prepare(parts, body, server, target).await?;
+        let mut prepared = self.prepare(parts, body, server, target, caller).await?;
         let ask = async move {
             let response = match access {
                 Access::Shared(offered) => self.shared(&offered, &mut prepared, pool).await?,
@@ -122,25 +129,23 @@ impl Gateway {
         }
     }
 
-    /// Whose token the caller may use: a key, or a token that was handed out here.
-    fn access(&self, headers: &HeaderMap) -> Result<Access, Refusal> {
-        let shown = bearer(headers).ok_or_else(Refusal::unauthorized)?;
-        match self.passes.find(&shown) {
-            Some(LeadsTo::Credential(offered)) => return Ok(Access::Shared(offered)),
-            Some(LeadsTo::Itself(vendor)) => {
-                let value = headers.get(AUTHORIZATION).cloned();
-                return Ok(Access::Own(vendor, value.ok_or_else(Refusal::unauthorized)?));
+    /// Whose token the caller may use for this path of the API.
+    fn access(
+        &self,
+        parts: &Parts,
+        path: &str,
+        peer: &Peer,
+    ) -> Result<(Access, CallerId), Refusal> {
+        let admitted = self.admit(&parts.headers, peer)?;
+        let caller = admitted.takes_turns_as(peer);
+        let access = match admitted.leads_to(&parts.method, path, &parts.headers)? {
+            LeadsTo::Credential(offered) => Access::Shared(offered),
+            LeadsTo::Itself(vendor) => {
+                let value = parts.headers.get(AUTHORIZATION).cloned();
+                Access::Own(vendor, value.ok_or_else(Refusal::unauthorized)?)
             }
-            None => {}
-        }
-        let caller = self.callers.with_key(shown.expose(), self.broker.keyring());
-        let caller = caller.ok_or_else(Refusal::unauthorized)?;
-        let mut all = headers.get_all(CREDENTIAL).iter();
-        let (named, None) = (all.next(), all.next()) else {
-            return Err(Refusal::invalid_request("Bellwether-Credential comes twice"));
         };
-        let named = named.map(|value| value.to_str().unwrap_or_default());
-        caller.credential(named).cloned().map(Access::Shared)
+        Ok((access, caller))
     }
 
     /// Strips what is between two hops, and keeps a small body for a replay.
@@ -150,9 +155,9 @@ impl Gateway {
         body: Incoming,
         server: Arc<ResourceServer>,
         target: PathAndQuery,
+        caller: CallerId,
     ) -> Result<Prepared, Refusal> {
         let mut headers = parts.headers;
-        let caller = caller_of(&headers);
         let mut asked = hop::strip(&mut headers);
         // A cookie would speak for somebody else than the token does.
         for name in [AUTHORIZATION, COOKIE, EXPECT, HOST, CREDENTIAL] {
@@ -296,6 +301,8 @@ impl Gateway {
         mut response: Response<AnswerBody>,
         upgrade: Option<OnUpgrade>,
     ) -> Result<Answer, Refusal> {
+        strict::settle_length(response.headers_mut())
+            .map_err(|why| Refusal::unavailable(StatusCode::BAD_GATEWAY, why, None))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(caller) = upgrade else {
                 let why = "the API changed the protocol, and nobody had asked for it";

@@ -26,6 +26,12 @@ mod dead_early;
 #[path = "contract/callers.rs"]
 mod callers;
 
+#[path = "contract/rights.rs"]
+mod rights;
+
+#[path = "contract/rebinding.rs"]
+mod rebinding;
+
 #[path = "contract/resource.rs"]
 mod resource;
 
@@ -67,6 +73,9 @@ mod api_limits;
 
 #[path = "contract/coalescing.rs"]
 mod coalescing;
+#[path = "contract/hostile.rs"]
+mod hostile;
+
 #[path = "contract/http2.rs"]
 mod http2;
 
