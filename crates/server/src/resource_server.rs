@@ -124,7 +124,10 @@ impl Gateway {
             self.pass_back(response, prepared.upgrade)
         };
         match asked {
-            Some((alike, asked)) => alike.answer(asked, self.broker.clock().as_ref(), ask).await,
+            // Boxed, so that those who share nothing carry none of it.
+            Some((alike, asked)) => {
+                Box::pin(alike.answer(asked, self.broker.clock().as_ref(), ask)).await
+            }
             None => ask.await,
         }
     }
