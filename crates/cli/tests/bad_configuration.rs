@@ -96,6 +96,9 @@ const BAD: &[Row] = &[
     ("both listeners at one address",   r#"listen = "127.0.0.1:8485""#, r#"listen = "127.0.0.1:8484""#, 11, "admin.listen", "is the gateway's too"),
     ("a URL as host",                   r#"["broker.example.com"]"#, r#"["https://broker"]"#, 3, "gateway.hosts[0]", "as callers write it"),
     ("one host instead of a list",      r#"["broker.example.com"]"#, r#""broker.example.com""#, 3, "gateway.hosts", "must be a list"),
+    ("a proxy by name",                 r#"api_path = """#, r#"trusted_proxies = ["nginx"]"#, 6, "gateway.trusted_proxies[0]", "10.0.0.0/8"),
+    ("a proxy with an address too long", r#"api_path = """#, r#"trusted_proxies = ["unix", "10.0.0.1/8"]"#, 6, "gateway.trusted_proxies[1]", r#"write "10.0.0.0/8""#),
+    ("every peer a proxy",              r#"api_path = """#, r#"trusted_proxies = ["::/0"]"#, 6, "gateway.trusted_proxies[0]", "trusts everybody"),
     ("an unknown kind of hand-out",     r#""real""#, r#""locale""#, 4, "gateway.hand_out", r#"did you mean "local"?"#),
     ("a prefix without a slash",        r#""/login""#, r#""login""#, 5, "gateway.login_path", "with a slash at the beginning"),
     ("a prefix that is taken",          r#""/login""#, r#""/bellwether""#, 5, "gateway.login_path", "are taken"),
@@ -105,7 +108,7 @@ const BAD: &[Row] = &[
     ("a size without a unit",           r#""1MiB""#, r#""1000""#, 8, "gateway.max_body", "is no size"),
     ("more memory than is kept",        r#""1MiB""#, r#""65MiB""#, 8, "gateway.max_body", "64MiB"),
     ("an unknown key, nearly right",    "hand_out =", "handout =", 4, "gateway.handout", "did you mean hand_out?"),
-    ("an unknown key, nothing near",    "max_body =", "threads =", 8, "gateway.threads", "known here are listen, hosts, hand_out"),
+    ("an unknown key, nothing near",    "max_body =", "threads =", 8, "gateway.threads", "known here are listen, hosts, trusted_proxies, hand_out"),
     ("double brackets for one section", "[gateway]", "[[gateway]]", 1, "gateway", "write [gateway] with single brackets"),
     // [admin]
     ("a key that is too short",         "operator.key", "short.key", 12, "admin.key", "32 to 256 visible ASCII characters, this one has 5"),

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use bellwether_broker::Handle;
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::store::{Digest, Keyring};
+use http::HeaderName;
 
 use crate::answer::Refusal;
 use crate::settings::{CallerSettings, Vendor};
+
+/// Where a caller with several credentials names one.
+pub(crate) const CREDENTIAL: HeaderName = HeaderName::from_static("bellwether-credential");
 
 /// A credential that callers may name.
 #[derive(Clone, Debug)]

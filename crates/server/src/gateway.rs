@@ -21,7 +21,8 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Refusal};
 use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
-use crate::connection::Connection;
+use crate::connection::{Connection, Peer};
+use crate::ext_authz;
 use crate::host::Hosts;
 use crate::passes::Passes;
 use crate::remembered::{Asked, Memory};
@@ -153,9 +154,14 @@ impl Gateway {
         if path == self.revoke_path || path == "/oauth/revoke" {
             return self.form(request, Endpoint::Revocation).await;
         }
+        if path == ext_authz::CHECK {
+            return self.check(request, &connection.peer).await;
+        }
         if path.starts_with("/bellwether/") {
             return match path.strip_prefix(rest::PREFIX).map(str::to_owned) {
-                Some(rest) => self.form(request, Endpoint::Credential(rest)).await,
+                Some(rest) => {
+                    self.form(request, Endpoint::Credential(rest, &connection.peer)).await
+                }
                 None => Refusal::not_found().into(),
             };
         }
@@ -164,7 +170,7 @@ impl Gateway {
 
     async fn form(&self, request: Request<Incoming>, endpoint: Endpoint<'_>) -> Answer {
         let (parts, body) = request.into_parts();
-        let post_only = !matches!(endpoint, Endpoint::Credential(_));
+        let post_only = !matches!(endpoint, Endpoint::Credential(..));
         if post_only && parts.method != Method::POST {
             let mut answer: Answer = Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -194,8 +200,8 @@ impl Gateway {
                 self.token(asked, memory).await
             }
             Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body).await,
-            Endpoint::Credential(rest) => {
-                self.credential(&parts.method, &rest, &parts.headers, &body).await
+            Endpoint::Credential(rest, peer) => {
+                self.credential(peer, &parts.method, &rest, &parts.headers, &body).await
             }
         }
     }
@@ -204,7 +210,7 @@ impl Gateway {
 enum Endpoint<'a> {
     Token(&'a Memory),
     Revocation,
-    Credential(String),
+    Credential(String, &'a Peer),
 }
 
 /// A form's body; `None` if it is too long or breaks off. Nearly always it came with the head.
@@ -238,7 +244,12 @@ async fn at_once<T>(
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<Secret> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    bearer_in(value.to_str().ok()?)
+}
+
+/// The bearer token in a value of `Authorization`.
+pub(crate) fn bearer_in(value: &str) -> Option<Secret> {
+    let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Secret::from(token))
 }

@@ -1,7 +1,7 @@
 //! The two listeners: gateway for callers, admin for operators.
 //!
 //! The gateway is a file for each surface: [`token_endpoint`](self) and `revocation` for OAuth clients,
-//! `rest` for callers that know us, `resource_server` for the API behind. Who a caller is, is decided
+//! `rest` for callers that know us, `ext_authz` for Envoy, `resource_server` for the API behind. Who a caller is, is decided
 //! in three places and nowhere else: `callers` (configured, by key), `clients` (their own client,
 //! verified by the authorization server) and `passes` (tokens that were handed out here).
 //!
@@ -9,12 +9,15 @@
 
 mod admin;
 mod answer;
+mod authorization;
 mod callers;
 mod clients;
 mod connection;
 mod dashboard;
+mod ext_authz;
 mod forward;
 mod gateway;
+mod grpc;
 mod host;
 mod listen;
 mod metrics;
@@ -29,6 +32,7 @@ mod scrape;
 mod settings;
 mod token_endpoint;
 mod token_request;
+mod trusted;
 mod upstream;
 
 use std::sync::Arc;
@@ -46,6 +50,7 @@ pub use gateway::{Configured, Gateway};
 pub use listen::bind;
 pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vendor};
+pub use trusted::TrustedProxy;
 
 use answer::Answer;
 use connection::Connection;

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal, streamed};
-use crate::callers::Offered;
+use crate::callers::{CREDENTIAL, Offered};
 use crate::gateway::{Gateway, bearer};
 use crate::passes::LeadsTo;
 use crate::replay::Kept;
@@ -24,7 +24,6 @@ use crate::settings::Vendor;
 use crate::token_endpoint::no_token;
 use crate::upstream::{UpstreamError, is_ambiguous, target};
 
-const CREDENTIAL: HeaderName = HeaderName::from_static("bellwether-credential");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 

@@ -5,22 +5,25 @@ use bellwether_broker::oauth::{Scope, Secret};
 use bellwether_broker::{Refusal as Refused, Token};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Refusal, empty, json};
-use crate::callers::Offered;
+use crate::callers::{CREDENTIAL, Offered};
+use crate::connection::Peer;
 use crate::gateway::{Gateway, bearer};
 use crate::passes::LeadsTo;
 use crate::settings::HandOut;
 use crate::token_endpoint::{expires_in, no_token};
+use crate::trusted::{is_trusted, was_forwarded};
 
 /// Where these paths begin.
 pub(crate) const PREFIX: &str = "/bellwether/v1/credentials/";
 
-/// Headers that only something between the caller and us would add.
-const OF_PROXIES: [&str; 5] =
-    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+/// Envoy asks over HTTP with this before the path of the request it is asked about.
+const BEFORE_A_PATH: &str = "authorization/";
+/// Envoy removes the headers named in this one before it passes the request on.
+const ENVOY_REMOVES: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
 #[derive(Serialize)]
 struct TokenBody<'a> {
@@ -45,12 +48,13 @@ impl Gateway {
     /// Answers below [`PREFIX`]; `rest` is what follows it.
     pub(crate) async fn credential(
         &self,
+        peer: &Peer,
         method: &Method,
         rest: &str,
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Answer {
-        match self.try_credential(method, rest, headers, body).await {
+        match self.try_credential(peer, method, rest, headers, body).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
@@ -58,23 +62,24 @@ impl Gateway {
 
     async fn try_credential(
         &self,
+        peer: &Peer,
         method: &Method,
         rest: &str,
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Answer, Refusal> {
-        if OF_PROXIES.iter().any(|name| headers.contains_key(*name)) {
-            return Err(Refusal::new(
-                StatusCode::FORBIDDEN,
-                "forwarded_request",
-                "requests that came through a proxy are not answered here",
-            ));
+        let trusted = is_trusted(&self.settings.trusted_proxies, peer);
+        if !trusted && was_forwarded(headers) {
+            return Err(Refusal::forwarded());
         }
-        let key = bearer(headers).ok_or_else(Refusal::unauthorized)?;
-        let caller = self.callers.with_key(key.expose(), self.broker.keyring());
-        let caller = caller.ok_or_else(Refusal::unauthorized)?;
-        let (name, what) = rest.split_once('/').ok_or_else(Refusal::not_found)?;
-        let offered = caller.credential(Some(name))?;
+        let key = bearer(headers);
+        // Without a key nobody learns which paths there are.
+        let (name, what) = match rest.split_once('/') {
+            Some((name, what)) => (name, Some(what)),
+            None => (rest, None),
+        };
+        let offered = self.offered_to(key.as_ref(), Some(name))?;
+        let what = what.ok_or_else(Refusal::not_found)?;
         match (method, what) {
             (&Method::GET, "token") => {
                 let token = offered.handle.hand_out().await;
@@ -82,10 +87,17 @@ impl Gateway {
                 Ok(self.token_answer(offered, &token))
             }
             (&Method::GET, "authorization") => {
-                let token = offered.handle.token().await;
-                let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
-                let mut answer = empty(StatusCode::NO_CONTENT);
-                answer.headers_mut().insert(AUTHORIZATION, self.authorization(offered, &token));
+                self.to_be_sent(offered, StatusCode::NO_CONTENT).await
+            }
+            // A proxy asks with the method of the request that it is asked about.
+            (_, "authorization") if trusted => {
+                self.to_be_sent(offered, StatusCode::NO_CONTENT).await
+            }
+            // Only Envoy puts a path behind it, and it takes nothing but 200 for a yes.
+            (_, what) if trusted && what.starts_with(BEFORE_A_PATH) => {
+                let mut answer = self.to_be_sent(offered, StatusCode::OK).await?;
+                let removed = HeaderValue::from_static(CREDENTIAL.as_str());
+                answer.headers_mut().insert(ENVOY_REMOVES, removed);
                 Ok(answer)
             }
             (&Method::POST, "rejected") => self.rejected(offered, headers, body).await,
@@ -122,21 +134,18 @@ impl Gateway {
             },
             None => offered.handle.hand_out().await.map_err(refused)?,
         };
-        Ok(self.token_answer(offered, &token))
+        let mut answer = self.token_answer(offered, &token);
+        // For a proxy, which reads no body.
+        answer.headers_mut().insert(AUTHORIZATION, self.header_with(offered, &token));
+        Ok(answer)
     }
 
-    /// The header a caller may send: where tokens are local, it is good at this gateway alone.
-    fn authorization(&self, offered: &Offered, token: &Token) -> HeaderValue {
-        match self.settings.hand_out {
-            HandOut::Real => token.authorization().clone(),
-            HandOut::Local => {
-                let local = self.passes.local_text(offered, token);
-                let value = HeaderValue::from_str(&format!("Bearer {}", local.expose()));
-                let mut value = value.unwrap_or(HeaderValue::from_static(""));
-                value.set_sensitive(true);
-                value
-            }
-        }
+    /// Nothing but the header to send to the API.
+    async fn to_be_sent(&self, offered: &Offered, status: StatusCode) -> Result<Answer, Refusal> {
+        let authorization = self.authorization(offered).await?;
+        let mut answer = empty(status);
+        answer.headers_mut().insert(AUTHORIZATION, authorization);
+        Ok(answer)
     }
 
     fn token_answer(&self, offered: &Offered, token: &Token) -> Answer {

@@ -8,6 +8,8 @@ use bellwether_broker::lifecycle::Quota;
 use bellwether_broker::oauth::Secret;
 use url::Url;
 
+use crate::trusted::TrustedProxy;
+
 /// What callers are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HandOut {
@@ -57,6 +59,8 @@ pub struct GatewaySettings {
     pub hand_out: HandOut,
     /// Further values of `Host` that are accepted.
     pub hosts: Vec<String>,
+    /// Peers that may ask for others below `/bellwether/v1`, and speak `ext_authz`.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// What SDKs put before the token path.
     pub login_path: String,
     /// What SDKs put before API paths.
@@ -82,6 +86,7 @@ impl Default for GatewaySettings {
         Self {
             hand_out: HandOut::Real,
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             login_path: String::new(),
             api_path: String::new(),
             refresh_replay: Duration::from_secs(600),

@@ -110,6 +110,7 @@ impl Serve {
         let GatewaySection {
             listen,
             hosts,
+            trusted_proxies,
             hand_out,
             login_path,
             api_path,
@@ -126,6 +127,7 @@ impl Serve {
             gateway: GatewaySettings {
                 hand_out: self.hand_out.unwrap_or(plan::hand_out(hand_out)),
                 hosts,
+                trusted_proxies,
                 login_path,
                 api_path,
                 refresh_replay,

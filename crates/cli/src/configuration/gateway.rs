@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use bellwether_server::TrustedProxy;
+
 use super::section::{Context, Field, Section, nearest};
 use super::{address, duration, size};
 
@@ -14,6 +16,8 @@ pub struct Gateway {
     pub listen: SocketAddr,
     /// Names that `Host` may hold beside this machine's own; in lower case.
     pub hosts: Vec<String>,
+    /// Peers that may ask for others, as reverse proxies do.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// Which tokens callers get.
     pub hand_out: HandOut,
     /// What the paths of the token endpoint begin with; empty or like `/login`.
@@ -44,6 +48,7 @@ impl Default for Gateway {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8484)),
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             hand_out: HandOut::Real,
             login_path: String::new(),
             api_path: String::new(),
@@ -82,6 +87,10 @@ pub(super) fn read(
     let span = listen.as_ref().map(Field::span);
     set(&mut gateway.listen, listen, |field| field.parse(context, address::parse_listen));
     set(&mut gateway.hosts, section.optional("hosts"), |field| read_hosts(context, &field));
+    set(&mut gateway.trusted_proxies, section.optional("trusted_proxies"), |field| {
+        let items = field.items(context)?;
+        items.iter().map(|item| item.parse(context, str::parse)).collect()
+    });
     set(&mut gateway.hand_out, section.optional("hand_out"), |field| {
         field.parse(context, HandOut::parse)
     });
