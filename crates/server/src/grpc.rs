@@ -1,10 +1,10 @@
-//! One message in, one message out: as much of gRPC over HTTP/2 as a unary call needs.
+//! One message in, one message out: as much of gRPC as a unary call needs.
 
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use prost::Message;
 use tokio::time::timeout;
@@ -43,8 +43,8 @@ impl Malformed {
 
 /// Whether this is a gRPC call at all; other clients are answered as HTTP clients.
 pub(crate) fn is_call<B>(request: &Request<B>) -> Result<(), Refusal> {
-    if request.version() != Version::HTTP_2 || request.method() != Method::POST {
-        return Err(Refusal::invalid_request("gRPC comes as POST over HTTP/2"));
+    if request.method() != Method::POST {
+        return Err(Refusal::invalid_request("a call comes as POST"));
     }
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     match kind.and_then(|kind| kind.strip_prefix("application/grpc")) {
@@ -167,22 +167,21 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_post_over_http_2_with_its_content_type() {
+    fn a_call_is_a_post_with_its_content_type() {
         #[rustfmt::skip]
         let cases = [
-            (Version::HTTP_2,  "POST", "application/grpc",       None),
-            (Version::HTTP_2,  "POST", "application/grpc+proto", None),
-            (Version::HTTP_2,  "POST", "application/grpc+json",  Some(415)),
-            (Version::HTTP_2,  "POST", "application/grpc-web",   Some(415)),
-            (Version::HTTP_2,  "POST", "application/json",       Some(415)),
-            (Version::HTTP_2,  "GET",  "application/grpc",       Some(400)),
-            (Version::HTTP_11, "POST", "application/grpc",       Some(400)),
+            ("POST", "application/grpc",       None),
+            ("POST", "application/grpc+proto", None),
+            ("POST", "application/grpc+json",  Some(415)),
+            ("POST", "application/grpc-web",   Some(415)),
+            ("POST", "application/json",       Some(415)),
+            ("GET",  "application/grpc",       Some(400)),
         ];
-        for (version, method, kind, refused) in cases {
-            let request = Request::builder().version(version).method(method);
+        for (method, kind, refused) in cases {
+            let request = Request::builder().method(method);
             let request = request.header(CONTENT_TYPE, kind).body(()).expect("a request");
             let status = is_call(&request).err().map(|refusal| refusal.status.as_u16());
-            assert_eq!(status, refused, "{version:?} {method} {kind}");
+            assert_eq!(status, refused, "{method} {kind}");
         }
     }
 }

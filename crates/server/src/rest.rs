@@ -72,13 +72,11 @@ impl Gateway {
         if !trusted && was_forwarded(headers) {
             return Err(Refusal::forwarded());
         }
-        let key = bearer(headers);
-        // Without a key nobody learns which paths there are.
         let (name, what) = match rest.split_once('/') {
             Some((name, what)) => (name, Some(what)),
             None => (rest, None),
         };
-        let offered = self.offered_to(key.as_ref(), Some(name))?;
+        let offered = self.offered_to(bearer(headers).as_ref(), Some(name))?;
         let what = what.ok_or_else(Refusal::not_found)?;
         match (method, what) {
             (&Method::GET, "token") => {
@@ -96,7 +94,7 @@ impl Gateway {
             // Only Envoy puts a path behind it, and it takes nothing but 200 for a yes.
             (_, what) if trusted && what.starts_with(BEFORE_A_PATH) => {
                 let mut answer = self.to_be_sent(offered, StatusCode::OK).await?;
-                let removed = HeaderValue::from_static(CREDENTIAL.as_str());
+                let removed = HeaderValue::from(CREDENTIAL);
                 answer.headers_mut().insert(ENVOY_REMOVES, removed);
                 Ok(answer)
             }

@@ -55,3 +55,9 @@ mod prefixes;
 
 #[path = "contract/peers.rs"]
 mod peers;
+
+#[path = "contract/beside.rs"]
+mod beside;
+
+#[path = "contract/ext_authz.rs"]
+mod ext_authz;
