@@ -11,6 +11,8 @@ mod local_socket;
 mod log;
 mod plan;
 mod secret_files;
+mod sockets;
 mod tell;
+mod tls_files;
 
 pub use commands::run;

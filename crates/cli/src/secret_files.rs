@@ -1,7 +1,7 @@
 //! Notices when a client secret's file changes, so that a corrected secret is tried at once.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bellwether_broker::Handle;
@@ -10,7 +10,7 @@ use bellwether_broker::oauth::ClientAuthentication;
 use crate::configuration::{Environment, SecretSource};
 
 /// How often the files are looked at.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The files that are watched.
 pub(crate) struct Watch<'a> {
@@ -21,7 +21,7 @@ struct Watched<'a> {
     handle: &'a Handle,
     source: &'a SecretSource,
     path: PathBuf,
-    seen: Option<(SystemTime, u64)>,
+    seen: Option<Version>,
 }
 
 impl<'a> Watch<'a> {
@@ -51,7 +51,10 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn version(path: &PathBuf) -> Option<(SystemTime, u64)> {
+/// What changes with a file.
+pub(crate) type Version = (SystemTime, u64);
+
+pub(crate) fn version(path: &Path) -> Option<Version> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

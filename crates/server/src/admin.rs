@@ -1,5 +1,6 @@
 //! The admin listener: what operators, probes and scrapers see. Never a token.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,16 @@ use crate::dashboard;
 use crate::gateway::{Gateway, bearer};
 use crate::host::Hosts;
 use crate::metrics;
+use crate::places::{ConnectionLimits, Places};
 use crate::rest::is_json;
 use crate::settings::AdminSettings;
 
 /// An operator sends an empty object.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Dashboards, probes and scrapers are few.
+const OPERATORS: ConnectionLimits =
+    ConnectionLimits { most: 512, most_per_peer: None, keep_alive: ConnectionLimits::KEEP_ALIVE };
 
 /// What operators talk to.
 #[derive(Debug)]
@@ -33,6 +39,7 @@ pub struct Admin {
     gateway: Arc<Gateway>,
     settings: AdminSettings,
     hosts: Hosts,
+    pub(crate) connections: Arc<Places>,
     /// What `/` shows beside the credentials.
     version: &'static str,
     /// True once the listener stops.
@@ -77,14 +84,11 @@ struct Credentials {
 
 impl Admin {
     /// Beside a gateway. `listen` is where it will listen.
-    pub fn new(
-        gateway: Arc<Gateway>,
-        settings: AdminSettings,
-        listen: std::net::SocketAddr,
-    ) -> Self {
+    pub fn new(gateway: Arc<Gateway>, settings: AdminSettings, listen: &[IpAddr]) -> Self {
         let hosts = Hosts::new(listen, &settings.hosts);
         let ending = watch::Sender::new(false);
-        Self { gateway, settings, hosts, version: env!("CARGO_PKG_VERSION"), ending }
+        let connections = Places::new(OPERATORS);
+        Self { gateway, settings, hosts, connections, version: env!("CARGO_PKG_VERSION"), ending }
     }
 
     /// Ends the streams of events, which would go on for ever.
@@ -125,7 +129,12 @@ impl Admin {
             "/healthz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
             "/readyz" => self.ready(),
             "/metrics" => {
-                metrics::answer(&self.gateway.broker, &self.gateway.handles(), self.version)
+                let listeners = [
+                    ("gateway", Arc::clone(&self.gateway.connections)),
+                    ("admin", Arc::clone(&self.connections)),
+                ];
+                let handles = self.gateway.handles();
+                metrics::answer(&self.gateway.broker, &handles, self.version, listeners)
             }
             "/v1/credentials" => json(StatusCode::OK, &Credentials { credentials: self.views() }),
             "/v1/events" => self.events(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -25,6 +26,7 @@ use crate::connection::{Connection, Peer};
 use crate::ext_authz;
 use crate::host::Hosts;
 use crate::passes::Passes;
+use crate::places::Places;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{GatewaySettings, Vendor};
@@ -42,6 +44,7 @@ pub struct Gateway {
     pub(crate) exchange: Exchange,
     pub(crate) upstream: Upstream,
     pub(crate) hosts: Hosts,
+    pub(crate) connections: Arc<Places>,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
     pub(crate) refusals_are_400: bool,
     /// Where each vendor's API paths begin; none where one of them takes every path.
@@ -63,12 +66,12 @@ pub struct Configured {
 }
 
 impl Gateway {
-    /// Over a running broker. `listen` is where it will listen.
+    /// Over a running broker. `listen` is where it will listen; nothing over a unix socket.
     pub async fn new(
         broker: Broker,
         mut settings: GatewaySettings,
         configured: Vec<Configured>,
-        listen: std::net::SocketAddr,
+        listen: &[IpAddr],
     ) -> Self {
         let passes = Passes::new(broker.clone());
         let mut offered = HashMap::new();
@@ -98,6 +101,7 @@ impl Gateway {
             exchange: Exchange::new(&broker),
             upstream: Upstream::new(settings.answer_timeout),
             hosts: Hosts::new(listen, &settings.hosts),
+            connections: Places::new(settings.connections),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
             refusals_are_400,
             api_prefixes,

@@ -1,19 +1,19 @@
 //! Which `Host` a listener answers to: a page that rebinds its name to this machine is refused.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::{HeaderMap, Uri};
 
 /// Loopback addresses, `localhost`, the listen address and what was configured.
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
-    listen: SocketAddr,
+    listen: Vec<IpAddr>,
     further: Vec<String>,
 }
 
 impl Hosts {
-    pub(crate) fn new(listen: SocketAddr, further: &[String]) -> Self {
-        Self { listen, further: further.to_vec() }
+    pub(crate) fn new(listen: &[IpAddr], further: &[String]) -> Self {
+        Self { listen: listen.to_vec(), further: further.to_vec() }
     }
 
     /// Whether a request with these headers, or this absolute target, is meant for us.
@@ -39,7 +39,7 @@ impl Hosts {
         }
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         match bare.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback() || address == self.listen.ip(),
+            Ok(address) => address.is_loopback() || self.listen.contains(&address),
             Err(_) => name.eq_ignore_ascii_case("localhost"),
         }
     }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn only_this_machine_and_what_was_configured() {
-        let hosts = Hosts::new(([192, 0, 2, 7], 8484).into(), &["gw.test".to_owned()]);
+        let hosts = Hosts::new(&[[192, 0, 2, 7].into()], &["gw.test".to_owned()]);
         #[rustfmt::skip]
         let cases = [
             ("127.0.0.1",            true),

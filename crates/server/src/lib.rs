@@ -15,6 +15,7 @@ mod clients;
 mod connection;
 mod dashboard;
 mod ext_authz;
+mod flood;
 mod forward;
 mod gateway;
 mod grpc;
@@ -22,6 +23,8 @@ mod host;
 mod listen;
 mod metrics;
 mod passes;
+mod places;
+mod protocol;
 mod remembered;
 mod replay;
 mod resource_server;
@@ -30,6 +33,9 @@ mod revocation;
 mod rounds;
 mod scrape;
 mod settings;
+mod socket;
+mod stream;
+mod tls;
 mod token_endpoint;
 mod token_request;
 mod trusted;
@@ -41,20 +47,23 @@ use std::time::Duration;
 use bellwether_broker::News;
 use http::Request;
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use admin::{Admin, CredentialView};
 pub use gateway::{Configured, Gateway};
-pub use listen::bind;
+pub use listen::Listeners;
+pub use places::ConnectionLimits;
 pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vendor};
+pub use socket::{Socket, bind};
+pub use tls::{ClientAuth, Tls, TlsError, TlsMaterial};
 pub use trusted::TrustedProxy;
 
 use answer::Answer;
 use connection::Connection;
 use listen::Service;
+use places::Places;
 
 /// Both listeners, running.
 #[derive(Debug)]
@@ -68,15 +77,15 @@ impl Running {
     /// Serves both until [`Running::stop`].
     pub fn start(
         gateway: Arc<Gateway>,
-        gateway_listener: TcpListener,
+        callers: impl Into<Listeners>,
         admin: Arc<Admin>,
-        admin_listener: TcpListener,
+        operators: impl Into<Listeners>,
         drain: Duration,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
-        let gateway = listen::serve(gateway_listener, gateway, stopped.clone(), drain);
-        let operators = listen::serve(admin_listener, Arc::clone(&admin), stopped, drain);
+        let gateway = listen::serve(callers.into(), gateway, stopped.clone(), drain);
+        let operators = listen::serve(operators.into(), Arc::clone(&admin), stopped, drain);
         Self { stop, admin, tasks: vec![tokio::spawn(gateway), tokio::spawn(operators), news] }
     }
 
@@ -116,10 +125,18 @@ impl Service for Gateway {
     ) -> Answer {
         Self::answer(&self, request, &connection).await
     }
+
+    fn places(&self) -> &Arc<Places> {
+        &self.connections
+    }
 }
 
 impl Service for Admin {
     async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Connection>) -> Answer {
         Self::answer(self, request).await
+    }
+
+    fn places(&self) -> &Arc<Places> {
+        &self.connections
     }
 }

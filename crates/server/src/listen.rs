@@ -1,31 +1,32 @@
-//! Accepts connections and drains them: what both listeners share.
+//! Accepts connections and drains them: what the listeners share.
+//!
+//! To accept a connection is one thing, to serve it another: [`accept`] finds out whether there is a
+//! place for it, and [`Host::serve`] carries it to its end, wherever it is called.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::answer::Answer;
 use crate::connection::{Connection, Peer};
-use crate::rounds::Rounds;
+use crate::places::{Place, Places, Refused};
+use crate::protocol;
+use crate::rounds::{Attendance, Rounds};
+use crate::socket::Socket;
+use crate::stream::{Protocol, Stream, Transport};
+use crate::tls::{self, Tls};
 
-/// Connections at once; the rest wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 8192;
-/// A caller must finish its head within this time.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-const MAX_HEADERS: usize = 100;
-/// Bytes of one request's head.
-const MAX_HEAD: usize = 64 * 1024;
+/// A caller must finish its head within this time, and begin it too where it has said nothing yet.
+pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A TLS handshake is a few messages of a few kilobytes.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Answers requests of one listener.
 pub(crate) trait Service: Send + Sync + 'static {
@@ -35,18 +36,63 @@ pub(crate) trait Service: Send + Sync + 'static {
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> impl Future<Output = Answer> + Send;
+
+    /// The places for connections.
+    fn places(&self) -> &Arc<Places>;
+}
+
+/// Where one listener listens, at one or more places.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The sockets.
+    pub sockets: Vec<Socket>,
+    /// Spoken over TCP; in the clear without.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(listener: TcpListener) -> Self {
+        Self { sockets: vec![listener.into()], tls: None }
+    }
+}
+
+impl From<Vec<Socket>> for Listeners {
+    fn from(sockets: Vec<Socket>) -> Self {
+        Self { sockets, tls: None }
+    }
+}
+
+/// What serves connections; the same for all of one listener.
+struct Host<S> {
+    service: Arc<S>,
+    tls: Option<Arc<Tls>>,
+}
+
+/// A connection that was let in.
+struct Arrived {
+    transport: Transport,
+    peer: Peer,
+    place: Place,
+    attendance: Attendance,
 }
 
 /// Serves until `stop` turns true, then lets connections finish for at most `drain`.
 pub(crate) async fn serve<S: Service>(
-    listener: TcpListener,
+    listeners: Listeners,
     service: Arc<S>,
     stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
     let rounds = Rounds::new();
+    let Listeners { sockets, tls } = listeners;
+    let in_clear = Arc::new(Host { service: Arc::clone(&service), tls: None });
+    let over_tls = Arc::new(Host { service, tls });
+    let accepting = sockets.into_iter().map(|socket| {
+        let host = if socket.takes_tls() { &over_tls } else { &in_clear };
+        accept_all(socket, Arc::clone(host), stop.clone(), &rounds)
+    });
     tokio::select! {
-        () = accept(listener, service, stop, &rounds) => {}
+        _ = join_all(accepting) => {}
         () = rounds.make() => {}
     }
     if !rounds.end(drain).await {
@@ -54,51 +100,35 @@ pub(crate) async fn serve<S: Service>(
     }
 }
 
-/// Accepts connections until `stop` turns true.
-async fn accept<S: Service>(
-    listener: TcpListener,
-    service: Arc<S>,
+/// Accepts connections until `stop` turns true, and has each served in a task of its own.
+async fn accept_all<S: Service>(
+    socket: Socket,
+    host: Arc<Host<S>>,
     mut stop: watch::Receiver<bool>,
     rounds: &Rounds,
 ) {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let mut server = http1::Builder::new();
-    server
-        .timer(rounds.clock())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD)
-        .pipeline_flush(true);
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+        let arrived = tokio::select! {
+            arrived = accept(&socket, host.service.places(), rounds) => arrived,
+            _ = stop.wait_for(|stop| *stop) => return,
         };
-        let (stream, from) = match accepted {
+        tokio::spawn(Arc::clone(&host).serve(arrived));
+    }
+}
+
+/// The next connection that there is a place for. Others are closed at once.
+async fn accept(socket: &Socket, places: &Arc<Places>, rounds: &Rounds) -> Arrived {
+    loop {
+        let (transport, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 wait_after(&error).await;
                 continue;
             }
         };
-        // Small answers that somebody waits for gain nothing from waiting for more bytes.
-        let _ = stream.set_nodelay(true);
-        let peer = Peer { address: Some(from.ip()), ..Peer::default() };
-        let (service, known) = (Arc::clone(&service), Arc::new(Connection::with(peer)));
-        let theirs = Arc::clone(&known);
-        let answer = service_fn(move |request| {
-            let (service, known) = (Arc::clone(&service), Arc::clone(&known));
-            async move { Ok::<_, Infallible>(service.answer(request, known).await) }
-        });
-        let connection = server.serve_connection(TokioIo::new(stream), answer);
-        let connection = rounds.attend(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, peer = ?theirs.peer, "a connection broke off");
-            }
-            drop(permit);
-        });
+        if let Some(place) = places.take(peer.address) {
+            return Arrived { transport, peer, place, attendance: rounds.attend() };
+        }
     }
 }
 
@@ -108,12 +138,67 @@ async fn wait_after(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// Binds a listener; the error names the address.
-///
-/// # Errors
-/// When the address cannot be listened on.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+impl<S: Service> Host<S> {
+    /// Carries a connection to its end.
+    async fn serve(self: Arc<Self>, arrived: Arrived) {
+        let Arrived { transport, mut peer, place, mut attendance } = arrived;
+        let shaken = match &self.tls {
+            Some(tls) => {
+                // Its state is large, and gone before the first request.
+                let places = self.service.places();
+                Box::pin(shake_hands(transport, &mut peer, tls, places, &mut attendance)).await
+            }
+            None => Some(transport),
+        };
+        let Some(mut transport) = shaken else { return };
+        let begun = attendance.within(HEADER_TIMEOUT, transport.begin()).await;
+        let (protocol, beginning) = match begun {
+            Some(Ok(Some(begun))) => begun,
+            // It came and went.
+            Some(Ok(None) | Err(_)) => return,
+            None => return place.refuse(Refused::Silent),
+        };
+        let stream = Stream::new(transport, beginning, place);
+        let connection = Arc::new(Connection::with(peer));
+        let keep_alive = self.service.places().limits().keep_alive;
+        let service = Arc::clone(&self.service);
+        match protocol {
+            Protocol::Http1 => {
+                protocol::http1(stream, service, connection, attendance, keep_alive).await;
+            }
+            Protocol::Http2 => {
+                let served = protocol::http2(stream, service, connection, attendance, keep_alive);
+                // Its state is larger than that of a connection that waits.
+                Box::pin(served).await;
+            }
+        }
+    }
+}
+
+/// Comes to terms over TLS; `None` if there was no coming to terms.
+async fn shake_hands(
+    transport: Transport,
+    peer: &mut Peer,
+    tls: &Tls,
+    places: &Arc<Places>,
+    attendance: &mut Attendance,
+) -> Option<Transport> {
+    let Transport::Tcp(stream) = transport else { return Some(transport) };
+    let _under_way = places.begin_handshake()?;
+    let accepting = tls.acceptor().accept(stream);
+    match attendance.within(HANDSHAKE_TIMEOUT, accepting).await {
+        Some(Ok(stream)) => {
+            peer.certificate = tls::callers_certificate(stream.get_ref().1);
+            Some(Transport::Tls(Box::new(stream)))
+        }
+        Some(Err(error)) => {
+            tracing::debug!(%error, ?peer, "a TLS handshake failed");
+            places.refuse(Refused::Tls);
+            None
+        }
+        None => {
+            places.refuse(Refused::Silent);
+            None
+        }
+    }
 }

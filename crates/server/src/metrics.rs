@@ -1,6 +1,7 @@
 //! `/metrics`: counters and gauges in the exposition format of Prometheus.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bellwether_broker::lifecycle::{Held, State, Timestamp};
@@ -12,6 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::answer::Answer;
+use crate::places::{Places, Refused};
 use crate::scrape::exposition;
 
 /// One scrape's view of every credential.
@@ -22,10 +24,19 @@ struct Snapshot {
     violations: u64,
     now: Timestamp,
     version: &'static str,
+    listeners: Listeners,
 }
 
+/// Each listener's name and its connections.
+pub(crate) type Listeners = [(&'static str, Arc<Places>); 2];
+
 /// Renders all credentials.
-pub(crate) fn answer(broker: &Broker, handles: &[Handle], version: &'static str) -> Answer {
+pub(crate) fn answer(
+    broker: &Broker,
+    handles: &[Handle],
+    version: &'static str,
+    listeners: Listeners,
+) -> Answer {
     let mut registry = Registry::with_prefix("bellwether");
     registry.register_collector(Box::new(Snapshot {
         handles: handles.to_vec(),
@@ -33,6 +44,7 @@ pub(crate) fn answer(broker: &Broker, handles: &[Handle], version: &'static str)
         violations: broker.invariant_violations(),
         now: broker.clock().now(),
         version,
+        listeners,
     }));
     exposition(|body| encode(body, &registry))
 }
@@ -48,12 +60,37 @@ impl Collector for Snapshot {
         )?;
         family(metric, &[("version", self.version)], &build)?;
         self.tally(&mut encoder)?;
+        self.connections(&mut encoder)?;
         self.counters(&mut encoder)?;
         self.gauges(&mut encoder)
     }
 }
 
 impl Snapshot {
+    fn connections(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let kind = ConstGauge::new(0_i64).metric_type();
+        let mut metric = encoder.encode_descriptor(
+            "connections_open",
+            "Connections that are open",
+            None,
+            kind,
+        )?;
+        for (listener, places) in &self.listeners {
+            let open = i64::try_from(places.open()).unwrap_or(i64::MAX);
+            ConstGauge::new(open).encode(metric.encode_family(&[("listener", *listener)])?)?;
+        }
+        let help = "Connections that were closed without an answer, and why";
+        let kind = ConstCounter::new(0_u64).metric_type();
+        let mut metric = encoder.encode_descriptor("connections_refused", help, None, kind)?;
+        for (listener, places) in &self.listeners {
+            for why in Refused::ALL {
+                let labels = [("listener", *listener), ("reason", why.as_str())];
+                ConstCounter::new(places.refused(why)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
     fn tally(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let tally = [
             ("doubts", "Renewals whose request may have been processed unheard", self.doubts),

@@ -12,9 +12,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+
+use crate::stream::Heard;
 
 /// A deadline passes up to this much early.
 const ROUND: Duration = Duration::from_secs(5);
@@ -61,39 +62,103 @@ impl Rounds {
         timeout(patience, self.rounds.closed()).await.is_ok()
     }
 
-    /// Carries a connection to its end, in a task of its own.
-    pub(crate) fn attend<C: GracefulConnection>(
-        &self,
-        connection: C,
-    ) -> impl Future<Output = C::Output> + use<C> {
-        let mut rounds = self.rounds.subscribe();
-        async move {
-            let mut connection = pin!(connection);
-            loop {
-                let look = rounds.clone();
-                let mut next_round = pin!(rounds.changed());
-                let mut waits = false;
-                let ended = poll_fn(|context| {
-                    if let Poll::Ready(ended) = connection.as_mut().poll(context) {
-                        return Poll::Ready(Ok(ended));
+    /// Takes a connection into the rounds, for as long as what comes back lives.
+    pub(crate) fn attend(&self) -> Attendance {
+        Attendance { rounds: self.rounds.subscribe(), clock: self.clock() }
+    }
+}
+
+/// One connection in the rounds; it may be carried on in another thread.
+#[derive(Debug)]
+pub(crate) struct Attendance {
+    rounds: watch::Receiver<bool>,
+    clock: RoundClock,
+}
+
+/// A connection that can be told to come to an end.
+pub(crate) trait Graceful: Future {
+    /// What is under way is finished, nothing new begins.
+    fn finish(self: Pin<&mut Self>);
+}
+
+/// What a round finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It may go on.
+    Well,
+    /// It is told to come to an end.
+    Idle,
+    /// It was told, and did not.
+    Stuck,
+}
+
+impl Attendance {
+    pub(crate) fn clock(&self) -> &RoundClock {
+        &self.clock
+    }
+
+    /// What comes before a connection can serve; `None` if it took too long, or all are to end.
+    pub(crate) async fn within<T>(
+        &mut self,
+        limit: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        let deadline = self.clock.now() + limit;
+        let mut future = pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut future => return Some(done),
+                round = self.rounds.changed() => {
+                    if round.is_err() || *self.rounds.borrow() || self.clock.now() >= deadline {
+                        return None;
                     }
-                    // Once it waits, the task is woken: no need to ask it at each request.
-                    let is_over = !waits || look.has_changed().unwrap_or(true);
-                    waits = true;
-                    match is_over.then(|| next_round.as_mut().poll(context)) {
-                        Some(Poll::Ready(round)) => Poll::Ready(Err(round)),
-                        Some(Poll::Pending) | None => Poll::Pending,
-                    }
-                });
-                match ended.await {
-                    Ok(ended) => return ended,
-                    Err(Ok(())) if *look.borrow() => connection.as_mut().graceful_shutdown(),
-                    Err(Ok(())) => {}
-                    // Nobody makes rounds any more.
-                    Err(Err(_)) => return connection.await,
                 }
             }
         }
+    }
+
+    /// Carries a connection to its end; `None` if a round found it stuck. `look` is asked in each.
+    pub(crate) async fn carry<C: Graceful>(
+        mut self,
+        connection: C,
+        mut look: impl FnMut() -> Found,
+    ) -> Option<C::Output> {
+        let mut connection = pin!(connection);
+        loop {
+            let seen = self.rounds.clone();
+            let mut next_round = pin!(self.rounds.changed());
+            let mut waits = false;
+            let ended = poll_fn(|context| {
+                if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                    return Poll::Ready(Ok(ended));
+                }
+                // Once it waits, the task is woken: no need to ask it at each request.
+                let is_over = !waits || seen.has_changed().unwrap_or(true);
+                waits = true;
+                match is_over.then(|| next_round.as_mut().poll(context)) {
+                    Some(Poll::Ready(round)) => Poll::Ready(Err(round)),
+                    Some(Poll::Pending) | None => Poll::Pending,
+                }
+            });
+            match ended.await {
+                Ok(ended) => return Some(ended),
+                Err(Ok(())) if *seen.borrow() => connection.as_mut().finish(),
+                Err(Ok(())) => match look() {
+                    Found::Well => {}
+                    Found::Idle => connection.as_mut().finish(),
+                    Found::Stuck => return None,
+                },
+                // Nobody makes rounds any more.
+                Err(Err(_)) => return Some(connection.await),
+            }
+        }
+    }
+}
+
+impl RoundClock {
+    pub(crate) fn round(&self) -> u32 {
+        self.round.load(Ordering::Relaxed)
     }
 }
 
@@ -107,7 +172,7 @@ impl Timer for RoundClock {
     }
 
     fn now(&self) -> Instant {
-        self.start + ROUND * self.round.load(Ordering::Relaxed)
+        self.start + ROUND * self.round()
     }
 }
 
@@ -127,6 +192,72 @@ impl Future for Deadline {
     }
 }
 
+/// One HTTP/1.1 connection's clock: a head has its time from its first byte on, and a connection
+/// that is kept may be silent for longer.
+#[derive(Clone, Debug)]
+pub(crate) struct HeadClock {
+    clock: RoundClock,
+    heard: Heard,
+    keep_alive: Duration,
+}
+
+impl HeadClock {
+    pub(crate) fn new(clock: RoundClock, heard: Heard, keep_alive: Duration) -> Self {
+        Self { clock, heard, keep_alive }
+    }
+}
+
+impl Timer for HeadClock {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        let now = self.now();
+        let silent = Some(Silence { heard: self.heard.count(), until: now + self.keep_alive });
+        let limit = deadline.saturating_duration_since(now);
+        Box::pin(HeadDeadline { clock: self.clone(), limit, at: deadline, silent })
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+/// For the next head.
+struct HeadDeadline {
+    clock: HeadClock,
+    limit: Duration,
+    at: Instant,
+    /// Until its first byte.
+    silent: Option<Silence>,
+}
+
+struct Silence {
+    heard: u32,
+    until: Instant,
+}
+
+impl Sleep for HeadDeadline {}
+
+impl Future for HeadDeadline {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        let now = self.clock.now();
+        let until = match &self.silent {
+            Some(silence) if silence.heard == self.clock.heard.count() => silence.until,
+            Some(_) => {
+                self.silent = None;
+                self.at = now + self.limit;
+                self.at
+            }
+            None => self.at,
+        };
+        if now < until { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -142,6 +273,16 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
+    impl<S> Graceful for http1::Connection<TokioIo<DuplexStream>, S>
+    where
+        S: hyper::service::HttpService<Incoming, ResBody = Empty<Bytes>>,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        fn finish(self: Pin<&mut Self>) {
+            self.graceful_shutdown();
+        }
+    }
+
     fn connect(rounds: &Rounds) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(4096);
         let answer = service_fn(async |request: Request<Incoming>| {
@@ -152,7 +293,8 @@ mod tests {
         });
         let mut server = http1::Builder::new();
         server.timer(rounds.clock()).header_read_timeout(PATIENCE);
-        tokio::spawn(rounds.attend(server.serve_connection(TokioIo::new(theirs), answer)));
+        let served = server.serve_connection(TokioIo::new(theirs), answer);
+        tokio::spawn(rounds.attend().carry(served, || Found::Well));
         ours
     }
 
@@ -189,5 +331,42 @@ mod tests {
         let ending = tokio::spawn(rounds.end(Duration::from_secs(2)));
         timeout(Duration::from_secs(1), closed(&mut idle)).await.expect("it had nothing to do");
         assert!(!ending.await.unwrap(), "one was busy");
+    }
+
+    /// A kept connection may be silent for 75 s; once it speaks, a head has its 30 s.
+    #[tokio::test(start_paused = true)]
+    async fn silence_and_half_a_head_have_a_limit_each() {
+        let rounds = Rounds::new();
+        let heard = Heard::default();
+        let clock = HeadClock::new(rounds.clock(), heard.clone(), Duration::from_secs(75));
+        let head = async {
+            // Nothing is said for 70 s of the 75.
+            let silent = clock.sleep(PATIENCE);
+            tokio::pin!(silent);
+            let looked = |deadline: &mut Pin<&mut Pin<Box<dyn Sleep>>>| poll_now(deadline.as_mut());
+            for _ in 0..14 {
+                assert!(!looked(&mut silent), "it is kept");
+                sleep(ROUND).await;
+            }
+            heard.more();
+            // Its first byte begins the 30 s.
+            for _ in 0..6 {
+                assert!(!looked(&mut silent), "it has begun");
+                sleep(ROUND).await;
+            }
+            assert!(looked(&mut silent), "half a head");
+            let silent = clock.sleep(PATIENCE);
+            tokio::pin!(silent);
+            sleep(Duration::from_secs(76)).await;
+            assert!(looked(&mut silent), "silence");
+        };
+        tokio::select! {
+            () = head => {}
+            () = rounds.make() => {}
+        }
+    }
+
+    fn poll_now(deadline: Pin<&mut Pin<Box<dyn Sleep>>>) -> bool {
+        deadline.poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
     }
 }

@@ -14,6 +14,7 @@ use crate::answer::{Answer, Refusal, text, without_body};
 use crate::connection::Connection;
 use crate::host::Hosts;
 use crate::listen::{self, Service};
+use crate::places::{ConnectionLimits, Places};
 
 /// A scrape takes no longer.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ pub struct Scrape {
 
 struct Scraped {
     hosts: Hosts,
+    connections: Arc<Places>,
     render: Render,
 }
 
@@ -42,10 +44,11 @@ impl Scrape {
         listener: TcpListener,
         render: impl Fn(&mut String) -> fmt::Result + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        let hosts = Hosts::new(listener.local_addr()?, &[]);
-        let scraped = Arc::new(Scraped { hosts, render: Box::new(render) });
+        let hosts = Hosts::new(&[listener.local_addr()?.ip()], &[]);
+        let connections = Places::new(ConnectionLimits::default());
+        let scraped = Arc::new(Scraped { hosts, connections, render: Box::new(render) });
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(listen::serve(listener, scraped, stopped, DRAIN));
+        let task = tokio::spawn(listen::serve(listener.into(), scraped, stopped, DRAIN));
         Ok(Self { stop, task })
     }
 
@@ -76,6 +79,10 @@ impl Service for Scraped {
             _ => Refusal::not_found().into(),
         };
         if request.method() == Method::HEAD { without_body(answer) } else { answer }
+    }
+
+    fn places(&self) -> &Arc<Places> {
+        &self.connections
     }
 }
 

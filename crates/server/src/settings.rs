@@ -8,6 +8,7 @@ use bellwether_broker::lifecycle::Quota;
 use bellwether_broker::oauth::Secret;
 use url::Url;
 
+use crate::places::ConnectionLimits;
 use crate::trusted::TrustedProxy;
 
 /// What callers are given.
@@ -75,6 +76,8 @@ pub struct GatewaySettings {
     pub body_timeout: Duration,
     /// How long the resource server may take from the end of a request to the head of its answer.
     pub answer_timeout: Duration,
+    /// How many connections there may be.
+    pub connections: ConnectionLimits,
     /// Callers known by name and key; without any, callers bring their own client.
     pub callers: Vec<CallerSettings>,
     /// The vendor of callers that bring their own client.
@@ -94,6 +97,7 @@ impl Default for GatewaySettings {
             replay_body: 1 << 20,
             body_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(60),
+            connections: ConnectionLimits::default(),
             callers: Vec::new(),
             open: None,
         }

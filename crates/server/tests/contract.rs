@@ -61,3 +61,17 @@ mod beside;
 
 #[path = "contract/ext_authz.rs"]
 mod ext_authz;
+#[path = "contract/http2.rs"]
+mod http2;
+
+#[path = "contract/floods.rs"]
+mod floods;
+
+#[path = "contract/tls.rs"]
+mod tls;
+
+#[path = "contract/sockets.rs"]
+mod sockets;
+
+#[path = "contract/limits.rs"]
+mod limits;

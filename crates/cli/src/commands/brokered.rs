@@ -146,9 +146,9 @@ async fn listen(
         (bind(anywhere).await.map_err(failed)?, bind(anywhere).await.map_err(failed)?);
     let gateway_address = gateway_listener.local_addr().map_err(failed)?;
     let admin_address = admin_listener.local_addr().map_err(failed)?;
-    let gateway = Gateway::new(broker.clone(), settings, configured, gateway_address).await;
+    let gateway = Gateway::new(broker.clone(), settings, configured, &[gateway_address.ip()]).await;
     let gateway = Arc::new(gateway);
-    let admin = Admin::new(Arc::clone(&gateway), AdminSettings::default(), admin_address);
+    let admin = Admin::new(Arc::clone(&gateway), AdminSettings::default(), &[admin_address.ip()]);
     let listeners =
         Running::start(gateway, gateway_listener, Arc::new(admin), admin_listener, DRAIN);
     Ok((listeners, gateway_address, admin_address))

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bellwether_broker::provider::Rotation;
 use bellwether_broker::{Broker, Environment as BrokerEnvironment, Handle};
 use bellwether_server::{
-    Admin, AdminSettings, Configured, Gateway, GatewaySettings, HandOut, Running, bind,
+    Admin, AdminSettings, Configured, ConnectionLimits, Gateway, GatewaySettings, HandOut,
+    Listeners, Running, Tls,
 };
 use bellwether_store::{Clock, SystemClock};
 use clap::Args;
@@ -17,14 +18,16 @@ use url::Url;
 
 use super::{Failure, load_configuration};
 use crate::configuration::{
-    Admin as AdminSection, Configuration, Environment, Gateway as GatewaySection, StoreUrl,
-    duration, parse_endpoint, parse_listen,
+    Admin as AdminSection, Configuration, Environment, Gateway as GatewaySection, ListenAt,
+    StoreUrl, Tls as TlsSection, duration, parse_endpoint,
 };
 use crate::local_socket::LocalSocket;
 use crate::log;
 use crate::plan::{self, OpenVendor, PlannedCredential};
 use crate::secret_files;
+use crate::sockets::{self, Sockets};
 use crate::tell::tell;
+use crate::tls_files::{self, TlsWatch};
 
 /// Connections are given this long to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -35,12 +38,12 @@ pub(super) struct Serve {
     /// The configuration; else $BELLWETHER_CONFIG, ./bellwether.toml, or the user's own
     #[arg(long, value_name = "PATH", conflicts_with_all = ["provider", "token_endpoint"])]
     config: Option<PathBuf>,
-    /// Where callers connect; port 0 picks one
-    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
-    listen: Option<SocketAddr>,
-    /// Where operators connect; port 0 picks one
-    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
-    admin_listen: Option<SocketAddr>,
+    /// Where callers connect: ADDRESS:PORT (port 0 picks one), unix:PATH or systemd; may come again
+    #[arg(long, value_name = "ADDR", value_parser = ListenAt::parse)]
+    listen: Vec<ListenAt>,
+    /// Where operators connect, likewise
+    #[arg(long, value_name = "ADDR", value_parser = ListenAt::parse)]
+    admin_listen: Option<ListenAt>,
     /// memory: or sqlite:PATH; a URL with a password belongs into the configuration
     #[arg(long, value_name = "URL")]
     store: Option<String>,
@@ -81,8 +84,10 @@ fn hand_out(text: &str) -> Result<HandOut, String> {
 
 /// Everything that is to run.
 struct Planned {
-    listen: SocketAddr,
-    admin_listen: SocketAddr,
+    listen: Vec<ListenAt>,
+    socket_mode: u32,
+    admin_listen: ListenAt,
+    tls: Option<TlsSection>,
     store: crate::configuration::Store,
     gateway: GatewaySettings,
     admin: AdminSettings,
@@ -109,6 +114,9 @@ impl Serve {
     ) -> Result<Planned, Failure> {
         let GatewaySection {
             listen,
+            socket_mode,
+            tls,
+            connections,
             hosts,
             trusted_proxies,
             hand_out,
@@ -120,8 +128,10 @@ impl Serve {
         let AdminSection { listen: admin_listen, hosts: admin_hosts, key } =
             configuration.admin.clone();
         Ok(Planned {
-            listen: self.listen.unwrap_or(listen),
-            admin_listen: self.admin_listen.unwrap_or(admin_listen),
+            listen: self.listen_or(listen),
+            socket_mode,
+            admin_listen: self.admin_listen.clone().unwrap_or(admin_listen),
+            tls,
             store: plan::store(self.store.as_deref(), Some(&configuration.store), environment)
                 .map_err(Failure::Usage)?,
             gateway: GatewaySettings {
@@ -132,12 +142,18 @@ impl Serve {
                 api_path,
                 refresh_replay,
                 replay_body: usize::try_from(max_body).unwrap_or(usize::MAX),
+                connections: fitting(connections),
                 callers: plan::callers(configuration),
                 ..GatewaySettings::default()
             },
             admin: AdminSettings { key: key.map(|key| key.value), hosts: admin_hosts },
             credentials: plan::credentials(configuration).map_err(Failure::Failed)?,
         })
+    }
+
+    /// Flags win over the file.
+    fn listen_or(&self, listen: Vec<ListenAt>) -> Vec<ListenAt> {
+        if self.listen.is_empty() { listen } else { self.listen.clone() }
     }
 
     fn without_file(&self, environment: Environment<'_>) -> Result<Planned, Failure> {
@@ -152,18 +168,26 @@ impl Serve {
         };
         let defaults = (GatewaySection::default(), AdminSection::default());
         Ok(Planned {
-            listen: self.listen.unwrap_or(defaults.0.listen),
-            admin_listen: self.admin_listen.unwrap_or(defaults.1.listen),
+            listen: self.listen_or(defaults.0.listen),
+            socket_mode: defaults.0.socket_mode,
+            admin_listen: self.admin_listen.clone().unwrap_or(defaults.1.listen),
+            tls: None,
             store: plan::store(self.store.as_deref(), None, environment).map_err(Failure::Usage)?,
             gateway: GatewaySettings {
                 hand_out: self.hand_out.unwrap_or_default(),
                 open: Some(vendor.vendor().map_err(Failure::Usage)?),
+                connections: fitting(defaults.0.connections),
                 ..GatewaySettings::default()
             },
             admin: AdminSettings::default(),
             credentials: Vec::new(),
         })
     }
+}
+
+/// What the system lets us have of it.
+fn fitting(connections: ConnectionLimits) -> ConnectionLimits {
+    ConnectionLimits { most: sockets::room_for(connections.most), ..connections }
 }
 
 async fn run(
@@ -187,10 +211,26 @@ async fn run(
         seed: seed.as_u128() as u64,
     });
 
-    let listener = bind(planned.listen).await.map_err(|error| failed(error.to_string()))?;
-    let admin_listener = bind(planned.admin_listen).await.map_err(|e| failed(e.to_string()))?;
-    let address = listener.local_addr().map_err(|error| failed(error.to_string()))?;
-    let admin_address = admin_listener.local_addr().map_err(|error| failed(error.to_string()))?;
+    let mut tls = planned.tls.map(start_tls).transpose().map_err(failed)?;
+    let sockets =
+        Sockets::open(&planned.listen, planned.socket_mode, &planned.admin_listen, environment);
+    let sockets = sockets.await.map_err(failed)?;
+    let addresses = sockets::addresses(&sockets.gateway);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    for open in addresses.iter().filter(|address| tls.is_none() && !address.ip().is_loopback()) {
+        tracing::warn!(
+            "keys and tokens cross the network unencrypted at {open}: set [gateway.tls], or listen \
+             at a loopback address or a unix socket"
+        );
+    }
+    let gateway_hosts: Vec<_> = addresses.iter().map(SocketAddr::ip).collect();
+    let admin_hosts: Vec<_> =
+        sockets::addresses(&sockets.admin).iter().map(SocketAddr::ip).collect();
+    let ready = format!(
+        "ready gateway={} admin={}",
+        sockets::shown(&sockets.gateway, scheme),
+        sockets::shown(&sockets.admin, "http"),
+    );
 
     let (mut configured, mut watched) = (Vec::new(), Vec::new());
     for PlannedCredential { settings, vendor, secret } in planned.credentials {
@@ -200,9 +240,9 @@ async fn run(
         configured.push(Configured { handle: added.handle, vendor, known_tokens });
     }
     let handles: Vec<Handle> = configured.iter().map(|one| one.handle.clone()).collect();
-    let gateway = Gateway::new(broker.clone(), planned.gateway, configured, address).await;
+    let gateway = Gateway::new(broker.clone(), planned.gateway, configured, &gateway_hosts).await;
     let gateway = Arc::new(gateway);
-    let admin = Arc::new(Admin::new(Arc::clone(&gateway), planned.admin, admin_address));
+    let admin = Arc::new(Admin::new(Arc::clone(&gateway), planned.admin, &admin_hosts));
     let socket = match opened.socket {
         Some(path) => Some(
             LocalSocket::start(path, broker.clone(), Arc::clone(&gateway), Arc::clone(&admin))
@@ -211,17 +251,28 @@ async fn run(
         ),
         None => None,
     };
-    let running = Running::start(gateway, listener, admin, admin_listener, DRAIN);
-    tell!("ready gateway=http://{address} admin=http://{admin_address}");
+    let listeners =
+        Listeners { sockets: sockets.gateway, tls: tls.as_ref().map(|(_, tls)| Arc::clone(tls)) };
+    let running = Running::start(gateway, listeners, admin, sockets.admin, DRAIN);
+    tell!("{ready}");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    until_stopped(signals, configuration, &handles, &watched, environment).await;
+    let certificate = tls.take().map(|(section, tls)| TlsWatch::new(section, tls));
+    until_stopped(signals, configuration, &handles, &watched, certificate, environment).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drop(socket);
     running.stop().await;
     broker.stop().await;
     Ok(())
+}
+
+fn start_tls(section: TlsSection) -> Result<(TlsSection, Arc<Tls>), String> {
+    let made = section.read().and_then(|files| Tls::new(files.material()));
+    match made {
+        Ok(tls) => Ok((section, Arc::new(tls))),
+        Err(error) => Err(section.explain(error).to_string()),
+    }
 }
 
 /// What the process is told from outside. Listened for before it says that it is ready: until then
@@ -248,6 +299,7 @@ async fn until_stopped(
     mut configuration: Option<Configuration>,
     handles: &[Handle],
     watched: &[(Handle, crate::configuration::SecretSource)],
+    mut certificate: Option<TlsWatch>,
     environment: Environment<'_>,
 ) {
     let mut files = secret_files::Watch::new(watched);
@@ -256,8 +308,16 @@ async fn until_stopped(
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
             _ = signals.hang_up.recv() => {
+                if let Some(certificate) = &mut certificate {
+                    certificate.reload();
+                }
                 if let Some(current) = &mut configuration {
                     reload(current, handles, environment).await;
+                }
+            }
+            () = tls_files::changed(&mut certificate) => {
+                if let Some(certificate) = &mut certificate {
+                    certificate.reload();
                 }
             }
             changed = files.changed() => secret_files::renew_secret(changed.0, changed.1, environment).await,

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::address;
 use super::gateway::{read_hosts, set};
+use super::listen_at::{self, ListenAt};
 use super::secret_source::{self, SourcedSecret};
 use super::section::{Context, Field, Section};
 
@@ -12,7 +12,7 @@ use super::section::{Context, Field, Section};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Where it listens; port 0 picks one. 127.0.0.1:8485 unless said otherwise.
-    pub listen: SocketAddr,
+    pub listen: ListenAt,
     /// Names that `Host` may hold beside this machine's own; in lower case.
     pub hosts: Vec<String>,
     /// The operator's key. Without one nothing can be changed through the listener.
@@ -21,7 +21,11 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8485)), hosts: Vec::new(), key: None }
+        Self {
+            listen: ListenAt::Tcp(SocketAddr::from(([127, 0, 0, 1], 8485))),
+            hosts: Vec::new(),
+            key: None,
+        }
     }
 }
 
@@ -39,7 +43,7 @@ pub(super) fn read(context: &mut Context<'_>, mut section: Section<'_>) -> (Admi
     let key = section.optional("key");
     let places =
         Places { listen: listen.as_ref().map(Field::span), key: key.as_ref().map(Field::span) };
-    set(&mut admin.listen, listen, |field| field.parse(context, address::parse_listen));
+    set(&mut admin.listen, listen, |field| listen_at::read(context, &field));
     set(&mut admin.hosts, section.optional("hosts"), |field| read_hosts(context, &field));
     admin.key = key.and_then(|field| secret_source::read_key(context, &field));
     section.finish(context);

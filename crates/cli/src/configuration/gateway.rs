@@ -4,16 +4,24 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use bellwether_server::TrustedProxy;
+use bellwether_server::{ConnectionLimits, TrustedProxy};
 
+use super::listen_at::{self, ListenAt};
 use super::section::{Context, Field, Section, nearest};
+use super::tls::{self, Tls};
 use super::{address, duration, size};
 
 /// The listener for callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
-    /// Where it listens; port 0 picks one. 127.0.0.1:8484 unless said otherwise.
-    pub listen: SocketAddr,
+    /// Where it listens; at least one. 127.0.0.1:8484 unless said otherwise.
+    pub listen: Vec<ListenAt>,
+    /// Permissions of its unix sockets.
+    pub socket_mode: u32,
+    /// What it proves itself with over TCP; in the clear without.
+    pub tls: Option<Tls>,
+    /// How many connections there may be, and for how long without a request.
+    pub connections: ConnectionLimits,
     /// Names that `Host` may hold beside this machine's own; in lower case.
     pub hosts: Vec<String>,
     /// Peers that may ask for others, as reverse proxies do.
@@ -42,11 +50,16 @@ pub enum HandOut {
 
 const MAX_REPLAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_BODY: u64 = 64 * 1024 * 1024;
+const MOST_CONNECTIONS: i64 = 1_000_000;
+const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(60 * 60);
 
 impl Default for Gateway {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8484)),
+            listen: vec![ListenAt::Tcp(SocketAddr::from(([127, 0, 0, 1], 8484)))],
+            socket_mode: 0o600,
+            tls: None,
+            connections: ConnectionLimits::default(),
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             hand_out: HandOut::Real,
@@ -85,7 +98,7 @@ pub(super) fn read(
     let mut gateway = Gateway::default();
     let listen = section.optional("listen");
     let span = listen.as_ref().map(Field::span);
-    set(&mut gateway.listen, listen, |field| field.parse(context, address::parse_listen));
+    set(&mut gateway.listen, listen, |field| listen_at::read_some(context, &field));
     set(&mut gateway.hosts, section.optional("hosts"), |field| read_hosts(context, &field));
     set(&mut gateway.trusted_proxies, section.optional("trusted_proxies"), |field| {
         let items = field.items(context)?;
@@ -110,8 +123,39 @@ pub(super) fn read(
         }
         Some(bytes)
     });
+    read_connections(context, &mut section, &mut gateway);
     section.finish(context);
     (gateway, span)
+}
+
+/// What concerns connections, before anything is said on them.
+fn read_connections(context: &mut Context<'_>, section: &mut Section<'_>, gateway: &mut Gateway) {
+    set(&mut gateway.socket_mode, section.optional("socket_mode"), |field| {
+        field.parse(context, listen_at::parse_mode)
+    });
+    let limits = &mut gateway.connections;
+    set(&mut limits.most, section.optional("max_connections"), |field| {
+        usize::try_from(read_count(context, &field)?).ok()
+    });
+    set(&mut limits.most_per_peer, section.optional("max_connections_per_peer"), |field| {
+        read_count(context, &field).map(Some)
+    });
+    set(&mut limits.keep_alive, section.optional("keep_alive"), |field| {
+        read_duration(context, &field, LONGEST_KEEP_ALIVE)
+    });
+    set(&mut gateway.tls, section.optional("tls"), |field| {
+        let section = field.section(context)?;
+        tls::read(context, section).map(Some)
+    });
+}
+
+fn read_count(context: &mut Context<'_>, field: &Field<'_>) -> Option<u32> {
+    match field.as_integer() {
+        Some(count @ 1..=MOST_CONNECTIONS) => u32::try_from(count).ok(),
+        Some(_) | None => {
+            field.refuse(context, format!("must be a whole number from 1 to {MOST_CONNECTIONS}"))
+        }
+    }
 }
 
 /// Puts what is written in the place of a default.

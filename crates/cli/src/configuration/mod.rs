@@ -16,6 +16,7 @@ mod error;
 mod file;
 mod findings;
 mod gateway;
+mod listen_at;
 pub mod location;
 pub mod name;
 pub mod poll;
@@ -24,6 +25,7 @@ mod secret_source;
 mod section;
 pub mod size;
 mod store;
+mod tls;
 
 use std::path::{Path, PathBuf};
 
@@ -36,10 +38,12 @@ pub use caller::Caller;
 pub use credential::{Credential, Grant, Method};
 pub use error::{ConfigurationError, Position, Problem};
 pub use gateway::{Gateway, HandOut};
+pub use listen_at::ListenAt;
 pub use poll::{AgentList, OutputPlace, Poll};
 pub use secret_source::{SecretError, SecretSource, SourcedSecret};
 pub use section::Environment;
 pub use store::{Store, StoreUrl};
+pub use tls::Tls;
 
 use findings::Findings;
 use section::{Context, Field, Section, nearest};
@@ -168,9 +172,9 @@ fn read(context: &mut Context<'_>, text: &str, path: &Path) -> Option<Configurat
     let polls =
         polls.into_iter().filter_map(|section| poll::read(context, section, &declared)).collect();
 
-    if gateway.listen == admin.listen && gateway.listen.port() != 0 {
+    if gateway.listen.iter().any(|place| place.collides(&admin.listen)) {
         let place = admin_places.listen.clone().or(gateway_listen).unwrap_or(0..0);
-        let message = format!("{} is the gateway's too; choose another port", admin.listen);
+        let message = format!("{} is the gateway's too; choose another", admin.listen);
         context.findings.add(place, "admin.listen", message);
     }
     check_keys(context, &admin, &admin_places, &callers);

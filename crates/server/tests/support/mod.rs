@@ -2,6 +2,7 @@
 //! callers that send what they like, byte by byte.
 
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod origin;
 
 use std::net::SocketAddr;
@@ -19,8 +20,8 @@ use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment, Handle, Http1, Obtain,
 };
 use bellwether_server::{
-    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut, Running,
-    Vendor, bind,
+    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut, Listeners,
+    Running, Socket, Tls, Vendor, bind,
 };
 use bellwether_simulation::{Client, Effect, Endpoint, Fault, Latency, Organisation, Profile};
 use rustls::RootCertStore;
@@ -108,6 +109,9 @@ pub(crate) struct Setting {
     pub(crate) gateway: GatewaySettings,
     pub(crate) store: Option<(Arc<dyn Store>, Keyring)>,
     pub(crate) clock: Arc<SkippingClock>,
+    /// Where the gateway listens beside its TCP address.
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Faults of the lab from the start on.
     pub(crate) faults: Vec<Fault>,
 }
@@ -134,6 +138,8 @@ impl Setting {
             gateway: GatewaySettings::default(),
             store: None,
             clock: Arc::new(SkippingClock::new()),
+            sockets: Vec::new(),
+            tls: None,
             faults: Vec::new(),
         }
     }
@@ -230,13 +236,18 @@ impl Stage {
                 caller("both", BOTH_KEY, &["polling", "second"]),
             ];
         }
-        let gateway = Gateway::new(broker.clone(), settings, configured, gateway_address).await;
+        let gateway =
+            Gateway::new(broker.clone(), settings, configured, &[gateway_address.ip()]).await;
         let gateway = Arc::new(gateway);
         let key = Some(Secret::from(OPERATOR_KEY));
         let admin_settings = AdminSettings { key, hosts: Vec::new() };
-        let admin = Arc::new(Admin::new(Arc::clone(&gateway), admin_settings, admin_address));
+        let admin =
+            Arc::new(Admin::new(Arc::clone(&gateway), admin_settings, &[admin_address.ip()]));
         let drain = Duration::from_secs(10);
-        let running = Running::start(gateway, gateway_listener, admin, admin_listener, drain);
+        let mut sockets = std::mem::take(&mut setting.sockets);
+        sockets.push(gateway_listener.into());
+        let listeners = Listeners { sockets, tls: setting.tls.take() };
+        let running = Running::start(gateway, listeners, admin, admin_listener, drain);
         Self {
             lab,
             broker,
