@@ -61,6 +61,7 @@ mod beside;
 
 #[path = "contract/ext_authz.rs"]
 mod ext_authz;
+
 #[path = "contract/http2.rs"]
 mod http2;
 
