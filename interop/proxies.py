@@ -209,8 +209,8 @@ KINDS = {
 def proxy(kind, places):
     """Runs a proxy until the block ends."""
     command, environment = kind.command(places)
-    log = places.directory / "proxy.log"
-    with open(log, "w") as output:
+    log = places.directory.parent / "proxy.log"
+    with open(log, "a") as output:
         process = start(command, stdout=output, stderr=output, env=os.environ | environment)
     try:
         host, port = places.listen.rsplit(":", 1)
@@ -266,7 +266,7 @@ class _Play:
                 self.distrusted(stack)
             ledger = get_json(f"http://{self.lab}/lab/ledger")
         counts = {"client": name, "logins": "–", "polls": self.polls, "errors": 0}
-        return 0, counts, ledger.get("totals", ledger)
+        return 0, counts, ledger
 
     def broker(self, name, gateway):
         directory = self.directory / name
@@ -285,7 +285,7 @@ listen = "127.0.0.1:0"
 listen = "127.0.0.1:0"
 
 [store]
-url = "sqlite:bellwether.db"
+url = "sqlite:{self.directory}/store/{name}.db"
 
 [[authorization_server]]
 name = "lab"
@@ -336,7 +336,7 @@ credentials = ["polling"]
             raise Failure(f"{what}: {status} instead of {' or '.join(map(str, allowed))}")
 
     def token_requests(self):
-        return get_json(f"http://{self.lab}/lab/ledger")["totals"]["token_requests"]
+        return get_json(f"http://{self.lab}/lab/ledger")["token_requests"]
 
     def clean(self, received):
         """What reached the API says who it is once, and nothing of who asked for it."""
