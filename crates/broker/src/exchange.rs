@@ -141,7 +141,7 @@ impl Exchange {
                     let way = Arc::clone(&self.way);
                     let entry = UnderWay { all: Arc::clone(&self.under_way), name: together };
                     // In a task of its own: whoever asked may go away, the exchange goes on.
-                    tokio::spawn(async move {
+                    self.way.surroundings.runtime.spawn(async move {
                         let result = presented.exchange(&way).await;
                         drop(entry);
                         sender.send_replace(Some(result));

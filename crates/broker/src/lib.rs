@@ -51,5 +51,6 @@ pub use settings::{AuthorizationServer, Credential, CredentialSettings, Identity
 pub use shared::Counters;
 pub use token::Token;
 pub use transport::{
-    Answering, Http1, Outgoing, Received, TlsError, Transport, TransportError, tls_config,
+    Answering, Http1, Outgoing, Received, TlsError, Transport, TransportError, connect,
+    machine_roots, read_roots, server_name, tls_config,
 };

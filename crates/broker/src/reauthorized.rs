@@ -38,9 +38,10 @@ impl Handle {
 
 /// Starts to watch; ends with the broker, or with the last handle.
 pub(crate) fn watch(surroundings: &Arc<Surroundings>, handle: &Handle) {
+    let runtime = surroundings.runtime.clone();
     let surroundings = Arc::downgrade(surroundings);
     let (shared, commands) = (Arc::downgrade(&handle.shared), handle.commands.downgrade());
-    tokio::spawn(async move {
+    runtime.spawn(async move {
         while look(&surroundings, &shared, &commands).await.is_some() {
             sleep(LOOK).await;
         }

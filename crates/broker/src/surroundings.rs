@@ -22,6 +22,8 @@ pub(crate) struct Surroundings {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) escrow: Arc<dyn Escrow>,
     pub(crate) keyring: Keyring,
+    /// Where the broker was started: what a caller begins outlives the caller's own runtime.
+    pub(crate) runtime: tokio::runtime::Handle,
     /// True once the broker is to stop: nothing waits any longer than it must.
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) tally: Tally,
@@ -55,7 +57,7 @@ impl Surroundings {
         self.store.acquire(key, HolderId::random()?, LEASE).await
     }
 
-    /// Around these, while nothing is to stop.
+    /// Around these on the current runtime, while nothing is to stop.
     pub(crate) fn new(
         clock: Arc<dyn Clock>,
         store: Arc<dyn Store>,
@@ -64,7 +66,8 @@ impl Surroundings {
     ) -> Self {
         let stopping = watch::Sender::new(false);
         let (tally, epoch) = (Tally::default(), OnceCell::new());
-        Self { clock, store, escrow, keyring, stopping, tally, epoch }
+        let runtime = tokio::runtime::Handle::current();
+        Self { clock, store, escrow, keyring, runtime, stopping, tally, epoch }
     }
 
     /// The store's epoch: one and the same for as long as it is open.

@@ -1,5 +1,6 @@
 //! How a request reaches the authorization server: a parameter, so that a test needs no socket.
 
+mod connect;
 mod http1;
 mod tls;
 
@@ -12,8 +13,9 @@ use bellwether_oauth::Secret;
 use url::Url;
 use zeroize::Zeroizing;
 
-pub use http1::{Http1, TlsError};
-pub use tls::tls_config;
+pub use connect::{connect, server_name};
+pub use http1::Http1;
+pub use tls::{TlsError, machine_roots, read_roots, tls_config};
 
 /// A request to the authorization server, or to what tells whether a token still lives.
 #[derive(Debug)]

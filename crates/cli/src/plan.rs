@@ -8,9 +8,9 @@ use bellwether_broker::lifecycle::{Allowance, Demand, Quota};
 use bellwether_broker::provider::{Budget, Provider, Refusals, Rotation};
 use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment as BrokerEnvironment, Http1,
-    Obtain, TlsError,
+    Obtain, TlsError, read_roots,
 };
-use bellwether_server::{CallerSettings, HandOut, Vendor};
+use bellwether_server::{CallerSettings, HandOut, ResourceServer, Vendor};
 use bellwether_store::{
     Clock, Escrow, FileEscrow, HolderId, Key, Keyring, MemoryEscrow, MemoryStore, Store,
 };
@@ -18,7 +18,9 @@ use bellwether_store_sqlite::SqliteStore;
 use rustls::RootCertStore;
 use url::Url;
 
-use crate::configuration::{self as file, Configuration, Environment, SecretSource, StoreUrl};
+use crate::configuration::{
+    self as file, CertificateAuthorities, Configuration, Environment, SecretSource, StoreUrl,
+};
 
 /// For a connection; a shorter limit on the whole request holds for it too.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -79,6 +81,18 @@ pub(crate) fn settings(
     })
 }
 
+/// The API of a vendor; its certificates are checked by the vendor's own authorities, if it has any.
+fn resource_server(
+    url: Option<&Url>,
+    authorities: Option<&CertificateAuthorities>,
+) -> Result<Option<Arc<ResourceServer>>, String> {
+    let Some(url) = url else { return Ok(None) };
+    let roots = authorities.map(|authorities| read_roots(&authorities.path)).transpose();
+    let roots = roots.map_err(|error| error.to_string())?;
+    let server = ResourceServer::new(url.clone(), roots).map_err(|error| error.to_string())?;
+    Ok(Some(Arc::new(server)))
+}
+
 fn vendor(server: &file::AuthorizationServer) -> Result<Vendor, String> {
     let transport = match &server.ca {
         Some(authorities) => {
@@ -105,7 +119,7 @@ fn vendor(server: &file::AuthorizationServer) -> Result<Vendor, String> {
             verify,
             transport: Arc::new(transport),
         }),
-        resource_server: server.resource_server.clone(),
+        resource_server: resource_server(server.resource_server.as_ref(), server.ca.as_ref())?,
         api_prefix: provider.and_then(|provider| provider.api_prefix).map(str::to_owned),
         token_path: provider.and_then(|provider| provider.token_path).map(str::to_owned),
         refusals_are_400: provider.is_some_and(|p| p.refusals == Refusals::AlwaysBadRequest),
@@ -188,7 +202,7 @@ impl OpenVendor<'_> {
                     .and_then(|(path, base)| base.join(path).ok()),
                 transport: Arc::new(transport),
             }),
-            resource_server,
+            resource_server: self::resource_server(resource_server.as_ref(), None)?,
             api_prefix: provider.and_then(|provider| provider.api_prefix).map(str::to_owned),
             token_path: provider.and_then(|provider| provider.token_path).map(str::to_owned),
             refusals_are_400: provider.is_some_and(|p| p.refusals == Refusals::AlwaysBadRequest),

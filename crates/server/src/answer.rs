@@ -1,5 +1,7 @@
 //! Answers that are made here and not upstream.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,9 +9,12 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Full};
 use serde::Serialize;
+
+use crate::upstream::AnswerBody;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +27,16 @@ impl BodyError {
     }
 }
 
-/// A small answer of ours, or one that streams.
-pub(crate) type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, BodyError>>;
+/// The body of an answer.
+pub(crate) enum Body {
+    /// Small, and ours.
+    Full(Full<Bytes>),
+    /// The API's.
+    Api(AnswerBody),
+    /// Ours, and streams.
+    Streamed(UnsyncBoxBody<Bytes, BodyError>),
+}
+
 /// What every handler returns.
 pub(crate) type Answer = Response<Body>;
 
@@ -32,7 +45,7 @@ pub(crate) const BELLWETHER_ERROR: HeaderName = HeaderName::from_static("bellwet
 
 /// A body at hand.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Either::Left(Full::new(bytes.into()))
+    Body::Full(Full::new(bytes.into()))
 }
 
 /// A body that streams.
@@ -41,7 +54,39 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display,
 {
-    Either::Right(body.map_err(BodyError::new).boxed_unsync())
+    Body::Streamed(body.map_err(BodyError::new).boxed_unsync())
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Full(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Api(body) => Pin::new(body).poll_frame(context),
+            Self::Streamed(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(body) => body.is_end_stream(),
+            Self::Api(body) => body.is_end_stream(),
+            Self::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(body) => body.size_hint(),
+            Self::Api(body) => body.size_hint(),
+            Self::Streamed(body) => body.size_hint(),
+        }
+    }
 }
 
 /// Bytes that the answer with a token usually has room in.

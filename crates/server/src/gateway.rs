@@ -25,13 +25,14 @@ use crate::clients::Clients;
 use crate::connection::{Connection, Peer};
 use crate::ext_authz;
 use crate::host::Hosts;
+use crate::listen::Service;
 use crate::passes::Passes;
 use crate::places::Places;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{GatewaySettings, Vendor};
 use crate::token_request::MAX_FORM;
-use crate::upstream::Upstream;
+use crate::upstream::Pool;
 
 /// What callers talk to.
 #[derive(Debug)]
@@ -42,7 +43,6 @@ pub struct Gateway {
     pub(crate) clients: Option<Clients>,
     pub(crate) passes: Passes,
     pub(crate) exchange: Exchange,
-    pub(crate) upstream: Upstream,
     pub(crate) hosts: Hosts,
     pub(crate) connections: Arc<Places>,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
@@ -99,7 +99,6 @@ impl Gateway {
         }
         Self {
             exchange: Exchange::new(&broker),
-            upstream: Upstream::new(settings.answer_timeout),
             hosts: Hosts::new(listen, &settings.hosts),
             connections: Places::new(settings.connections),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
@@ -138,10 +137,11 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(
+    async fn answer(
         &self,
         request: Request<Incoming>,
         connection: &Connection,
+        pool: &Arc<Pool>,
     ) -> Answer {
         if !self.hosts.allow(request.headers(), request.uri()) {
             return Refusal::new(
@@ -169,7 +169,7 @@ impl Gateway {
                 None => Refusal::not_found().into(),
             };
         }
-        self.resource(request).await
+        self.resource(request, pool).await
     }
 
     async fn form(&self, request: Request<Incoming>, endpoint: Endpoint<'_>) -> Answer {
@@ -208,6 +208,35 @@ impl Gateway {
                 self.credential(peer, &parts.method, &rest, &parts.headers, &body).await
             }
         }
+    }
+}
+
+/// The gateway as one worker serves it, over connections of its own to the APIs.
+#[derive(Debug)]
+pub(crate) struct Front {
+    gateway: Arc<Gateway>,
+    pool: Arc<Pool>,
+}
+
+impl Front {
+    /// On the current runtime.
+    pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
+        let GatewaySettings { answer_timeout, silence, .. } = gateway.settings;
+        Self { gateway, pool: Pool::start(answer_timeout, silence) }
+    }
+}
+
+impl Service for Front {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Answer {
+        self.gateway.answer(request, &connection, &self.pool).await
+    }
+
+    fn places(&self) -> &Arc<Places> {
+        &self.gateway.connections
     }
 }
 

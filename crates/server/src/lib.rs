@@ -19,6 +19,7 @@ mod flood;
 mod forward;
 mod gateway;
 mod grpc;
+mod hop;
 mod host;
 mod listen;
 mod metrics;
@@ -59,9 +60,11 @@ pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vend
 pub use socket::{Socket, bind};
 pub use tls::{ClientAuth, Tls, TlsError, TlsMaterial};
 pub use trusted::TrustedProxy;
+pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;
 use connection::Connection;
+use gateway::Front;
 use listen::Service;
 use places::Places;
 
@@ -84,7 +87,8 @@ impl Running {
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
-        let gateway = listen::serve(callers.into(), gateway, stopped.clone(), drain);
+        let front = Arc::new(Front::new(gateway));
+        let gateway = listen::serve(callers.into(), front, stopped.clone(), drain);
         let operators = listen::serve(operators.into(), Arc::clone(&admin), stopped, drain);
         Self { stop, admin, tasks: vec![tokio::spawn(gateway), tokio::spawn(operators), news] }
     }
@@ -114,20 +118,6 @@ async fn forget_unused(gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
             },
         }
-    }
-}
-
-impl Service for Gateway {
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        connection: Arc<Connection>,
-    ) -> Answer {
-        Self::answer(&self, request, &connection).await
-    }
-
-    fn places(&self) -> &Arc<Places> {
-        &self.connections
     }
 }
 

@@ -9,18 +9,18 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Either, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use crate::answer::BodyError;
-use crate::upstream::{UpstreamBody, pass_through};
+use crate::upstream::RequestBody;
 
 /// A request body, kept for a replay where it is small.
 pub(crate) enum Kept {
     /// The whole of it.
     AtHand(Bytes),
     /// Taken by the first attempt.
-    Streaming { body: Option<UpstreamBody>, record: Arc<Mutex<Record>> },
+    Streaming { body: Option<RequestBody>, record: Arc<Mutex<Record>> },
 }
 
 /// What has passed of a body.
@@ -40,6 +40,9 @@ impl Kept {
     /// # Errors
     /// When a small body breaks off.
     pub(crate) async fn of(body: Incoming, most: usize) -> Result<Self, BodyError> {
+        if body.is_end_stream() {
+            return Ok(Self::AtHand(Bytes::new()));
+        }
         let length = body.size_hint().exact();
         if length.is_some_and(|length| length <= most as u64) {
             let whole = Limited::new(body, most).collect().await;
@@ -47,12 +50,21 @@ impl Kept {
         }
         if length.is_some() {
             let record = Arc::new(Mutex::new(Record::Lost));
-            return Ok(Self::Streaming { body: Some(pass_through(body)), record });
+            return Ok(Self::Streaming { body: Some(RequestBody::passing(body)), record });
         }
         let record = Arc::new(Mutex::new(Record::Open { passed: Vec::new(), room: most }));
         let noted = Noted { body, record: Arc::clone(&record) };
-        let body = Either::Right(noted.map_err(BodyError::new).boxed_unsync());
-        Ok(Self::Streaming { body: Some(body), record })
+        Ok(Self::Streaming { body: Some(RequestBody::noted(noted)), record })
+    }
+
+    /// Whether all of it is here.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        matches!(self, Self::AtHand(_))
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::AtHand(bytes) if bytes.is_empty())
     }
 
     /// Whether there is a body to send, for the first time or again.
@@ -66,8 +78,8 @@ impl Kept {
     }
 
     /// The body to send now.
-    pub(crate) fn take(&mut self) -> UpstreamBody {
-        let full = |bytes: &Bytes| Either::Left(Full::new(bytes.clone()));
+    pub(crate) fn take(&mut self) -> RequestBody {
+        let full = |bytes: &Bytes| RequestBody::at_hand(bytes.clone());
         match self {
             Self::AtHand(bytes) => full(bytes),
             Self::Streaming { body, record } => {
@@ -86,7 +98,7 @@ fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
 }
 
 /// A body that is written down as it passes.
-struct Noted {
+pub(crate) struct Noted {
     body: Incoming,
     record: Arc<Mutex<Record>>,
 }

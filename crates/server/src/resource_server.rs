@@ -7,25 +7,26 @@ use bellwether_broker::lifecycle::Timestamp;
 use bellwether_broker::oauth::retry_after;
 use bellwether_broker::{Handle, PATIENCE, Refusal as Refused, Token};
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, HeaderName,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, HeaderName, RETRY_AFTER, TRAILER,
 };
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
-use crate::answer::{Answer, Refusal, streamed};
+use crate::answer::{Answer, Body, Refusal};
 use crate::callers::{CREDENTIAL, Offered};
 use crate::gateway::{Gateway, bearer};
+use crate::hop;
 use crate::passes::LeadsTo;
 use crate::replay::Kept;
 use crate::settings::Vendor;
 use crate::token_endpoint::no_token;
-use crate::upstream::{UpstreamError, is_ambiguous, target};
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+use crate::upstream::{
+    AnswerBody, Over, Pool, RequestBody, ResourceServer, SendError, is_ambiguous, join,
+};
 
 /// Whose token goes in.
 enum Access {
@@ -44,22 +45,29 @@ impl Access {
 
 /// A request that can be sent once, or again.
 struct Prepared {
+    server: Arc<ResourceServer>,
     method: Method,
-    uri: Uri,
+    target: PathAndQuery,
     headers: HeaderMap,
     body: Kept,
+    /// The caller's connection, where it wants to go on with another protocol.
+    upgrade: Option<OnUpgrade>,
 }
 
 impl Gateway {
     /// Answers a request for the API.
-    pub(crate) async fn resource(&self, request: Request<Incoming>) -> Answer {
-        match self.try_resource(request).await {
+    pub(crate) async fn resource(&self, request: Request<Incoming>, pool: &Arc<Pool>) -> Answer {
+        match self.try_resource(request, pool).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
     }
 
-    async fn try_resource(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn try_resource(
+        &self,
+        request: Request<Incoming>,
+        pool: &Arc<Pool>,
+    ) -> Result<Answer, Refusal> {
         let (parts, body) = request.into_parts();
         if matches!(parts.method, Method::TRACE | Method::CONNECT) {
             return Err(Refusal::new(
@@ -83,18 +91,17 @@ impl Gateway {
         let Some(resource_server) = vendor.resource_server.as_ref().filter(|_| served) else {
             return Err(Refusal::not_found());
         };
-        let query = parts.uri.query().map_or_else(String::new, |query| format!("?{query}"));
-        let uri = target(resource_server, &format!("{path}{query}"))
-            .ok_or_else(|| Refusal::invalid_request("the path cannot be sent on"))?;
-        let prepared = self.prepare(parts, body, uri).await?;
-        match access {
-            Access::Shared(offered) => self.shared(&offered, prepared).await,
-            Access::Own(_, authorization) => {
-                let mut prepared = prepared;
-                let response = self.send(&mut prepared, &authorization).await?;
-                Ok(pass_back(response))
-            }
-        }
+        let asked = parts.uri.path_and_query();
+        let target = asked.and_then(|asked| resource_server.target(asked, path));
+        let target =
+            target.ok_or_else(|| Refusal::invalid_request("the path cannot be sent on"))?;
+        let server = Arc::clone(resource_server);
+        let mut prepared = self.prepare(parts, body, server, target).await?;
+        let response = match access {
+            Access::Shared(offered) => self.shared(&offered, &mut prepared, pool).await?,
+            Access::Own(_, authorization) => self.send(&mut prepared, &authorization, pool).await?,
+        };
+        self.pass_back(response, prepared.upgrade)
     }
 
     /// Whose token the caller may use: a key, or a token that was handed out here.
@@ -119,11 +126,17 @@ impl Gateway {
     }
 
     /// Strips what is between two hops, and keeps a small body for a replay.
-    async fn prepare(&self, parts: Parts, body: Incoming, uri: Uri) -> Result<Prepared, Refusal> {
+    async fn prepare(
+        &self,
+        mut parts: Parts,
+        body: Incoming,
+        server: Arc<ResourceServer>,
+        target: PathAndQuery,
+    ) -> Result<Prepared, Refusal> {
         let mut headers = parts.headers;
-        strip(&mut headers);
+        let mut asked = hop::strip(&mut headers);
         // A cookie would speak for somebody else than the token does.
-        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, EXPECT, HOST, CREDENTIAL] {
+        for name in [AUTHORIZATION, COOKIE, EXPECT, HOST, CREDENTIAL] {
             headers.remove(name);
         }
         let kept = Kept::of(body, self.settings.replay_body);
@@ -133,13 +146,30 @@ impl Gateway {
             .map_err(|_| Refusal::invalid_request("the request body broke off"))?;
         // The connection frames the body by itself.
         headers.remove(CONTENT_LENGTH);
-        Ok(Prepared { method: parts.method, uri, headers, body })
+        if body.is_at_hand() {
+            // Its trailers, if it had any, are gone.
+            headers.remove(TRAILER);
+        }
+        // To HTTP/2 nobody is upgraded any more (RFC 9113 §3.1), and nobody in the middle of a body.
+        let is_fit = |protocol: &HeaderValue| protocol != "h2c" && body.is_empty();
+        asked.upgrade = asked.upgrade.filter(is_fit);
+        let upgrade = asked.upgrade.as_ref().and_then(|_| parts.extensions.remove::<OnUpgrade>());
+        if upgrade.is_none() {
+            asked.upgrade = None;
+        }
+        asked.ask_again(&mut headers);
+        Ok(Prepared { server, method: parts.method, target, headers, body, upgrade })
     }
 
     /// Sends with a shared token, and once more with a newer one if the first was refused.
-    async fn shared(&self, offered: &Offered, mut prepared: Prepared) -> Result<Answer, Refusal> {
+    async fn shared(
+        &self,
+        offered: &Offered,
+        prepared: &mut Prepared,
+        pool: &Arc<Pool>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let handle = &offered.handle;
-        let (token, response) = self.attempt(offered, &mut prepared, None).await?;
+        let (token, response) = self.attempt(offered, prepared, None, pool).await?;
         let response = match response.status() {
             StatusCode::UNAUTHORIZED => {
                 let refused_at = token.1;
@@ -147,7 +177,7 @@ impl Gateway {
                     Refused::Cure(newer) if prepared.body.can_be_sent() => {
                         drop(response);
                         let (newer, response) =
-                            self.attempt(offered, &mut prepared, Some(newer)).await?;
+                            self.attempt(offered, prepared, Some(newer), pool).await?;
                         if response.status() == StatusCode::UNAUTHORIZED {
                             // The cure failed: whoever decides must hear of it.
                             handle.replay_refused(&newer.0);
@@ -160,13 +190,16 @@ impl Gateway {
             StatusCode::TOO_MANY_REQUESTS if prepared.body.can_be_sent() => {
                 // Its budget was spent elsewhere: another token of the pool may have room.
                 let room = handle.budget_left().is_some_and(|left| left > 0);
-                let again =
-                    if room { self.attempt(offered, &mut prepared, None).await.ok() } else { None };
+                let again = if room {
+                    self.attempt(offered, prepared, None, pool).await.ok()
+                } else {
+                    None
+                };
                 again.map_or(response, |(_, response)| response)
             }
             _ => response,
         };
-        Ok(pass_back(response))
+        Ok(response)
     }
 
     /// One attempt, with the token it was made with and when.
@@ -175,14 +208,15 @@ impl Gateway {
         offered: &Offered,
         prepared: &mut Prepared,
         token: Option<Arc<Token>>,
-    ) -> Result<((Arc<Token>, Timestamp), Response<Incoming>), Refusal> {
+        pool: &Arc<Pool>,
+    ) -> Result<((Arc<Token>, Timestamp), Response<AnswerBody>), Refusal> {
         let handle = &offered.handle;
         let token = match token {
             Some(token) => token,
             None => self.spend(offered).await?,
         };
         let sent_at = self.broker.clock().now();
-        let response = self.send(prepared, token.authorization()).await?;
+        let response = self.send(prepared, token.authorization(), pool).await?;
         note(handle, &token, sent_at, &response, self.broker.clock().wall().as_secs());
         Ok(((token, sent_at), response))
     }
@@ -204,19 +238,70 @@ impl Gateway {
         &self,
         prepared: &mut Prepared,
         authorization: &HeaderValue,
-    ) -> Result<Response<Incoming>, Refusal> {
-        let mut request = Request::new(prepared.body.take());
-        *request.method_mut() = prepared.method.clone();
-        *request.uri_mut() = prepared.uri.clone();
-        *request.headers_mut() = prepared.headers.clone();
-        request.headers_mut().insert(AUTHORIZATION, authorization.clone());
-        self.upstream.send(request).await.map_err(|error| {
-            let why = match error {
-                UpstreamError::Unreachable(why) => format!("the API cannot be reached: {why}"),
-                UpstreamError::TimedOut => "the API gave no answer in time".to_owned(),
+        pool: &Arc<Pool>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let over = if prepared.upgrade.is_some() { Over::Upgradable } else { Over::Any };
+        let request = prepared.request(authorization);
+        let sent = pool.send(&prepared.server, request, over).await;
+        let sent = match sent {
+            // The API closed a kept connection just then (RFC 9110 §9.2.2).
+            Err(SendError::Broken { is_reused: true, .. })
+                if prepared.method.is_idempotent() && prepared.body.can_be_sent() =>
+            {
+                let request = prepared.request(authorization);
+                pool.send(&prepared.server, request, Over::Fresh).await
+            }
+            sent => sent,
+        };
+        sent.map_err(|error| {
+            let (status, why) = match error {
+                SendError::Unreachable(why) => {
+                    (StatusCode::BAD_GATEWAY, format!("the API cannot be reached: {why}"))
+                }
+                SendError::Broken { why, .. } => {
+                    (StatusCode::BAD_GATEWAY, format!("the API broke off: {why}"))
+                }
+                SendError::TimedOut => {
+                    (StatusCode::BAD_GATEWAY, "the API gave no answer in time".to_owned())
+                }
+                SendError::Busy => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way".to_owned())
+                }
             };
-            Refusal::unavailable(StatusCode::BAD_GATEWAY, &why, None)
+            Refusal::unavailable(status, &why, None)
         })
+    }
+
+    /// The API's answer, streamed on.
+    fn pass_back(
+        &self,
+        mut response: Response<AnswerBody>,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<Answer, Refusal> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(caller) = upgrade else {
+                let why = "the API changed the protocol, and nobody had asked for it";
+                return Err(Refusal::unavailable(StatusCode::BAD_GATEWAY, why, None));
+            };
+            join(caller, hyper::upgrade::on(&mut response), self.settings.silence, ());
+            let asked = hop::strip(response.headers_mut());
+            asked.ask_again(response.headers_mut());
+        } else {
+            hop::strip(response.headers_mut());
+        }
+        Ok(response.map(Body::Api))
+    }
+}
+
+impl Prepared {
+    /// The request to send now.
+    fn request(&mut self, authorization: &HeaderValue) -> Request<RequestBody> {
+        let mut request = Request::new(self.body.take());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.target.clone());
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        request
     }
 }
 
@@ -233,37 +318,4 @@ fn note<B>(handle: &Handle, token: &Token, sent_at: Timestamp, response: &Respon
         status if status.is_server_error() => {}
         _ => handle.accepted(token, sent_at),
     }
-}
-
-/// Removes what concerns one connection alone (RFC 9110 §7.6.1), what `Connection` names included.
-fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
-        headers.remove(name);
-    }
-}
-
-/// The API's answer, streamed on.
-fn pass_back(response: Response<Incoming>) -> Answer {
-    let (mut parts, body) = response.into_parts();
-    strip(&mut parts.headers);
-    Response::from_parts(parts, streamed(body))
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bellwether_broker::AuthorizationServer;
 use bellwether_broker::lifecycle::Quota;
 use bellwether_broker::oauth::Secret;
-use url::Url;
+
+use crate::upstream::ResourceServer;
 
 use crate::places::ConnectionLimits;
 use crate::trusted::TrustedProxy;
@@ -26,8 +27,8 @@ pub enum HandOut {
 pub struct Vendor {
     /// Whom to ask for tokens.
     pub authorization_server: Arc<AuthorizationServer>,
-    /// Where API requests go; only scheme, host, port and path are used.
-    pub resource_server: Option<Url>,
+    /// Where API requests go.
+    pub resource_server: Option<Arc<ResourceServer>>,
     /// Paths of the API; `None` sends every path there that is not the gateway's own.
     pub api_prefix: Option<String>,
     /// Another path of the token endpoint that the vendor's SDKs know.
@@ -76,6 +77,8 @@ pub struct GatewaySettings {
     pub body_timeout: Duration,
     /// How long the resource server may take from the end of a request to the head of its answer.
     pub answer_timeout: Duration,
+    /// How long nothing may move in the body of an answer, or over an upgraded connection.
+    pub silence: Duration,
     /// How many connections there may be.
     pub connections: ConnectionLimits,
     /// Callers known by name and key; without any, callers bring their own client.
@@ -97,6 +100,7 @@ impl Default for GatewaySettings {
             replay_body: 1 << 20,
             body_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(60),
+            silence: Duration::from_secs(300),
             connections: ConnectionLimits::default(),
             callers: Vec::new(),
             open: None,

@@ -32,6 +32,12 @@ mod resource;
 #[path = "contract/injection.rs"]
 mod injection;
 
+#[path = "contract/protocols.rs"]
+mod protocols;
+
+#[path = "contract/encrypted.rs"]
+mod encrypted;
+
 #[path = "contract/streaming.rs"]
 mod streaming;
 

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::future::ready;
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,15 +22,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsConnector;
-use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use super::tls::tls_config;
+use super::connect::{connect, server_name};
+use super::tls::{TlsError, machine_roots, read_roots, tls_config};
 use super::{Answering, Outgoing, Received, Transport, TransportError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -39,22 +36,6 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 32 * 1024;
 /// Bytes of an answer, with interim responses and the framing of the smallest chunks.
 const MAX_ANSWER: u64 = 1024 * 1024;
-
-/// Why TLS cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file of certificates cannot be read.
-    #[error("{path}: {why}")]
-    File {
-        /// Which file.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The machine has no root certificates.
-    #[error("no root certificates were found on this machine; install them, or configure `ca`")]
-    NoRoots,
-}
 
 /// The real transport.
 pub struct Http1 {
@@ -76,9 +57,7 @@ impl Http1 {
     /// When there are none; a transport for `http` on loopback alone comes from
     /// [`Http1::with_roots`] with an empty store.
     pub fn new() -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(Self::with_roots(roots)) }
+        machine_roots().map(Self::with_roots)
     }
 
     /// Trusts the certificates in a PEM file alone.
@@ -86,17 +65,7 @@ impl Http1 {
     /// # Errors
     /// When the file cannot be read or holds no certificate.
     pub fn with_ca(path: &Path) -> Result<Self, TlsError> {
-        let error = |why: String| TlsError::File { path: path.display().to_string(), why };
-        let found = rustls_native_certs::load_certs_from_paths(Some(path), None);
-        if let Some(first) = found.errors.first() {
-            return Err(error(first.to_string()));
-        }
-        let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(found.certs);
-        if added == 0 {
-            return Err(error("no certificate in it; it must be PEM".to_owned()));
-        }
-        Ok(Self::with_roots(roots))
+        read_roots(path).map(Self::with_roots)
     }
 
     /// Trusts these certificates.
@@ -149,7 +118,7 @@ impl Transport for Http1 {
     }
 }
 
-fn not_sent(why: &str) -> TransportError {
+pub(super) fn not_sent(why: &str) -> TransportError {
     TransportError::NotSent(why.to_owned())
 }
 
@@ -185,70 +154,6 @@ fn sensitive(secret: &Secret) -> Result<HeaderValue, TransportError> {
         .map_err(|_| not_sent("a secret holds characters that no header can carry"))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Resolves once, and connects to what was looked at.
-async fn connect(url: &Url) -> Result<TcpStream, TransportError> {
-    let port = url.port_or_known_default().unwrap_or(443);
-    let addresses: Vec<SocketAddr> = match url.host() {
-        Some(Host::Ipv4(address)) => vec![(address, port).into()],
-        Some(Host::Ipv6(address)) => vec![(address, port).into()],
-        Some(Host::Domain(name)) => {
-            let found = tokio::net::lookup_host((name, port)).await;
-            let found = found.map_err(|error| not_sent(&format!("{name}: {error}")))?;
-            let local = name == "localhost";
-            found.filter(|address| local || is_elsewhere(address.ip())).collect()
-        }
-        None => Vec::new(),
-    };
-    let mut last = not_sent("its name resolves to no address that may be connected to");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // Small requests that wait for an answer gain nothing from waiting for more bytes.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Err(error) => last = not_sent(&format!("{address}: {error}")),
-        }
-    }
-    Err(last)
-}
-
-/// Whether a *name* may stand for this address: not this machine, its link, its cloud's metadata
-/// service or a multicast group, in whichever notation.
-fn is_elsewhere(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            !(v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                || v4.is_unspecified())
-        }
-        IpAddr::V6(v6) => {
-            let segments = v6.segments();
-            let embedded = v6.to_ipv4_mapped().or_else(|| {
-                let [.., high, low] = segments;
-                let [a, b] = high.to_be_bytes();
-                let [c, d] = low.to_be_bytes();
-                (segments[..2] == [0x64, 0xff9b]).then(|| [a, b, c, d].into())
-            });
-            embedded.is_none_or(|v4| is_elsewhere(IpAddr::V4(v4)))
-                && !(v6.is_loopback()
-                    || v6.is_multicast()
-                    || v6.is_unspecified()
-                    || v6.is_unicast_link_local()
-                    // The metadata service of a large cloud.
-                    || segments == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254])
-        }
-    }
-}
-
-fn server_name(url: &Url) -> Result<ServerName<'static>, TransportError> {
-    let host = url.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    ServerName::try_from(bare).map_err(|_| not_sent("its host name is not one TLS can verify"))
 }
 
 /// Sends the request unless it is `too_late`, and reads its answer until `end`.
@@ -343,34 +248,5 @@ async fn read(response: Response<Incoming>, mut end: Pin<&mut Sleep>) -> Receive
         location: parts.headers.contains_key(LOCATION),
         body,
         truncated,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_may_not_stand_for_this_machine_or_its_metadata() {
-        #[rustfmt::skip]
-        let cases = [
-            ("93.184.216.34",          true),
-            ("10.1.2.3",               true),
-            ("2606:2800:220:1::1",     true),
-            ("127.0.0.1",              false),
-            ("127.9.9.9",              false),
-            ("169.254.169.254",        false),
-            ("0.0.0.0",                false),
-            ("224.0.0.1",              false),
-            ("::1",                    false),
-            ("::ffff:127.0.0.1",       false),
-            ("::ffff:169.254.169.254", false),
-            ("64:ff9b::a9fe:a9fe",     false),
-            ("fe80::1",                false),
-            ("fd00:ec2::254",          false),
-        ];
-        for (address, expected) in cases {
-            assert_eq!(is_elsewhere(address.parse().unwrap()), expected, "{address}");
-        }
     }
 }

@@ -11,8 +11,8 @@ use bellwether_broker::{
 use bellwether_lifecycle::{Allowance, Demand, Quota};
 use bellwether_oauth::{Scope, Secret};
 use bellwether_server::{
-    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut, Running,
-    Vendor, bind,
+    Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut,
+    ResourceServer, Running, Vendor, bind,
 };
 use bellwether_simulation::Profile;
 use bellwether_store::{Key, Keyring, MemoryEscrow, Store};
@@ -167,10 +167,11 @@ fn vendor(stage: &Stage, keeping: &Keeping) -> Result<Vendor, Failure> {
         transport: Arc::clone(&stage.transport),
     };
     let api = stage.organisation.url("/");
-    let api = api.parse().map_err(|error| Failure::Failed(format!("{api}: {error}")))?;
+    let api: url::Url = api.parse().map_err(|error| Failure::Failed(format!("{api}: {error}")))?;
+    let api = ResourceServer::new(api, None).map_err(|error| Failure::Failed(error.to_string()))?;
     Ok(Vendor {
         authorization_server: Arc::new(authorization_server),
-        resource_server: Some(api),
+        resource_server: Some(Arc::new(api)),
         api_prefix: None,
         token_path: None,
         refusals_are_400: true,

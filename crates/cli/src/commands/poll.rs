@@ -185,7 +185,8 @@ impl Poll {
         let planned = planned.into_iter().find(|one| one.settings.name == poll.credential);
         let planned = planned
             .ok_or_else(|| failed(format!("no credential is called {}", poll.credential)))?;
-        let base = planned.vendor.resource_server.clone().ok_or_else(|| {
+        let base = planned.vendor.resource_server.as_ref().map(|server| server.url().clone());
+        let base = base.ok_or_else(|| {
             Failure::Usage(format!(
                 "the authorization server of {} has no resource_server to poll",
                 poll.credential

@@ -246,7 +246,7 @@ impl Connection {
         line.trim_end_matches(['\r', '\n']).to_owned()
     }
 
-    async fn exactly(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) async fn exactly(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         let read = timeout(PATIENCE, self.stream.read_exact(&mut bytes)).await.expect("no hang");
         read.expect("a whole body");

@@ -21,7 +21,7 @@ use bellwether_broker::{
 };
 use bellwether_server::{
     Admin, AdminSettings, CallerSettings, Configured, Gateway, GatewaySettings, HandOut, Listeners,
-    Running, Socket, Tls, Vendor, bind,
+    ResourceServer, Running, Socket, Tls, Vendor, bind,
 };
 use bellwether_simulation::{Client, Effect, Endpoint, Fault, Latency, Organisation, Profile};
 use rustls::RootCertStore;
@@ -104,6 +104,8 @@ pub(crate) struct Setting {
     pub(crate) verify: Option<&'static str>,
     /// The lab's API unless another is named.
     pub(crate) resource_server: Option<Url>,
+    /// Instead of it.
+    pub(crate) api: Option<Arc<ResourceServer>>,
     /// The lab's token endpoint unless another is named.
     pub(crate) token_endpoint: Option<Url>,
     pub(crate) gateway: GatewaySettings,
@@ -134,6 +136,7 @@ impl Setting {
             default_lifetime: Duration::from_secs(3600),
             verify: None,
             resource_server: None,
+            api: None,
             token_endpoint: None,
             gateway: GatewaySettings::default(),
             store: None,
@@ -331,7 +334,9 @@ fn vendor(setting: &Setting, lab: &bellwether_lab::Running) -> Vendor {
             verify: setting.verify.map(|path| resource_server.join(path).expect("a path")),
             transport: Arc::new(Http1::with_roots(RootCertStore::empty())),
         }),
-        resource_server: Some(resource_server),
+        resource_server: Some(setting.api.clone().unwrap_or_else(|| {
+            Arc::new(ResourceServer::new(resource_server, None).expect("an API in the clear"))
+        })),
         api_prefix: setting.genesys.then(|| "/api/".to_owned()),
         token_path: Some("/login/oauth/token".to_owned()),
         refusals_are_400: setting.genesys,

@@ -1,0 +1,147 @@
+//! What concerns one connection alone and goes no further (RFC 9110 §7.6.1).
+
+use http::header::{
+    CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// Headers between two hops.
+const BETWEEN_HOPS: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// What the headers between two hops asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The protocol to go on with.
+    pub(crate) upgrade: Option<HeaderValue>,
+    /// Trailers are understood (RFC 9110 §6.5.1).
+    pub(crate) trailers: bool,
+}
+
+/// Removes them, and what `Connection` names.
+pub(crate) fn strip(headers: &mut HeaderMap) -> Asked {
+    let mut asked = Asked::default();
+    let is_plain = |name: &HeaderName| !BETWEEN_HOPS.contains(name);
+    if headers.keys().all(is_plain) {
+        return asked;
+    }
+    let named = |name: HeaderName, headers: &HeaderMap| -> Vec<String> {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(|one| one.trim().to_owned()).collect()
+    };
+    let connection = named(CONNECTION, headers);
+    asked.trailers = named(TE, headers).iter().any(|one| one.eq_ignore_ascii_case("trailers"));
+    if connection.iter().any(|name| name.eq_ignore_ascii_case("upgrade")) {
+        let mut protocols = headers.get_all(UPGRADE).iter();
+        asked.upgrade = protocols.next().filter(|_| protocols.next().is_none()).cloned();
+    }
+    for name in &connection {
+        headers.remove(name.as_str());
+    }
+    for name in BETWEEN_HOPS {
+        headers.remove(name);
+    }
+    asked
+}
+
+impl Asked {
+    /// Asks the same of the next hop.
+    pub(crate) fn ask_again(&self, headers: &mut HeaderMap) {
+        let mut connection = Vec::new();
+        if let Some(upgrade) = &self.upgrade {
+            headers.insert(UPGRADE, upgrade.clone());
+            connection.push("upgrade");
+        }
+        if self.trailers {
+            headers.insert(TE, TRAILERS);
+            connection.push("te");
+        }
+        if let Ok(value) = HeaderValue::from_str(&connection.join(", "))
+            && !connection.is_empty()
+        {
+            headers.insert(CONNECTION, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Lines<'a> = &'a [(&'a str, &'a str)];
+
+    fn headers(lines: Lines<'_>) -> HeaderMap {
+        let parse = |(name, value): &(&str, &str)| {
+            (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines.iter().map(parse) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn what_is_between_hops_goes_no_further() {
+        #[rustfmt::skip]
+        let cases: [(Lines<'_>, &[&str]); 7] = [
+            (&[("accept", "*/*"), ("x-a", "1")],                              &["accept", "x-a"]),
+            (&[("connection", "x-a"), ("x-a", "1"), ("x-b", "2")],            &["x-b"]),
+            (&[("connection", "X-A , keep-alive"), ("keep-alive", "5"), ("x-a", "1")], &[]),
+            (&[("connection", "x-a"), ("connection", "x-b"), ("x-a", "1"), ("x-b", "2")], &[]),
+            (&[("te", "gzip"), ("transfer-encoding", "chunked"), ("upgrade", "h2c")], &[]),
+            (&[("proxy-connection", "close"), ("proxy-authorization", "Basic x")], &[]),
+            (&[("connection", "authorization, host"), ("host", "a"), ("trailer", "x")], &["trailer"]),
+        ];
+        for (lines, expected) in cases {
+            let mut headers = headers(lines);
+            strip(&mut headers);
+            let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+            left.sort_unstable();
+            assert_eq!(left, expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_counts_where_connection_names_it() {
+        #[rustfmt::skip]
+        let cases: [(Lines<'_>, Option<&str>); 5] = [
+            (&[("connection", "Upgrade"), ("upgrade", "websocket")],                           Some("websocket")),
+            (&[("connection", "keep-alive, upgrade"), ("upgrade", "websocket")],               Some("websocket")),
+            (&[("upgrade", "websocket")],                                                      None),
+            (&[("connection", "upgrade")],                                                     None),
+            (&[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "other")],     None),
+        ];
+        for (lines, expected) in cases {
+            let mut headers = headers(lines);
+            let asked = strip(&mut headers);
+            assert_eq!(asked.upgrade.as_ref().map(|value| value.to_str().unwrap()), expected);
+            asked.ask_again(&mut headers);
+            assert_eq!(headers.contains_key(CONNECTION), expected.is_some(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_asked_for_again() {
+        let mut headers = headers(&[("te", "deflate, trailers"), ("connection", "te")]);
+        let asked = strip(&mut headers);
+        assert!(asked.trailers);
+        asked.ask_again(&mut headers);
+        assert_eq!(
+            (headers[TE].clone(), headers[CONNECTION].clone()),
+            (TRAILERS, "te".parse().unwrap())
+        );
+    }
+}
