@@ -7,7 +7,7 @@ use bellwether_broker::lifecycle::Timestamp;
 use bellwether_broker::oauth::retry_after;
 use bellwether_broker::{Handle, PATIENCE, Refusal as Refused, Token};
 use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, HeaderName, RETRY_AFTER, TRAILER,
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, RETRY_AFTER, TRAILER,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;

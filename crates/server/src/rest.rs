@@ -92,7 +92,10 @@ impl Gateway {
                 self.to_be_sent(offered, StatusCode::NO_CONTENT).await
             }
             // Only Envoy puts a path behind it, and it takes nothing but 200 for a yes.
-            (_, what) if trusted && what.starts_with(BEFORE_A_PATH) => {
+            (_, what) if what.starts_with(BEFORE_A_PATH) => {
+                if !trusted {
+                    return Err(Refusal::forwarded());
+                }
                 let mut answer = self.to_be_sent(offered, StatusCode::OK).await?;
                 let removed = HeaderValue::from(CREDENTIAL);
                 answer.headers_mut().insert(ENVOY_REMOVES, removed);

@@ -43,9 +43,9 @@ fn asks() -> [(&'static str, Ask, u16, u16); 6] {
         ("Traefik", Ask::new("PATCH", AUTHORIZATION)
                         .header("X-Forwarded-Port", "443").header("X-Forwarded-Server", "t"), 204, 403),
         ("Envoy",   Ask::new("POST", &below).header("Content-Length", "0")
-                        .header("x-envoy-internal", "true"),               200, 404),
-        ("Envoy",   Ask::new("DELETE", &format!("{AUTHORIZATION}/")),      200, 404),
-        ("Envoy",   Ask::get(&climbing),                                   200, 404),
+                        .header("x-envoy-internal", "true"),               200, 403),
+        ("Envoy",   Ask::new("DELETE", &format!("{AUTHORIZATION}/")),      200, 403),
+        ("Envoy",   Ask::get(&climbing),                                   200, 403),
     ];
     asks
 }
