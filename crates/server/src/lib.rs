@@ -13,6 +13,7 @@ mod authorization;
 mod callers;
 mod clients;
 mod connection;
+mod crew;
 mod dashboard;
 mod ext_authz;
 mod flood;
@@ -42,6 +43,7 @@ mod token_request;
 mod trusted;
 mod upstream;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +66,7 @@ pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;
 use connection::Connection;
+use crew::Crew;
 use gateway::Front;
 use listen::Service;
 use places::Places;
@@ -78,19 +81,30 @@ pub struct Running {
 
 impl Running {
     /// Serves both until [`Running::stop`].
+    ///
+    /// # Errors
+    /// When the gateway's workers cannot be started.
     pub fn start(
         gateway: Arc<Gateway>,
         callers: impl Into<Listeners>,
         admin: Arc<Admin>,
         operators: impl Into<Listeners>,
         drain: Duration,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
-        let front = Arc::new(Front::new(gateway));
-        let gateway = listen::serve(callers.into(), front, stopped.clone(), drain);
-        let operators = listen::serve(operators.into(), Arc::clone(&admin), stopped, drain);
-        Self { stop, admin, tasks: vec![tokio::spawn(gateway), tokio::spawn(operators), news] }
+        let (places, workers) = (Arc::clone(&gateway.connections), gateway.settings.workers);
+        let Listeners { sockets, tls } = callers.into();
+        let crew = Crew::hire(workers, move || {
+            listen::carry(Arc::new(Front::new(Arc::clone(&gateway))), tls.clone())
+        });
+        let gateway = listen::serve(sockets, places, crew?, stopped.clone(), drain);
+        let Listeners { sockets, tls } = operators.into();
+        let crew = Crew::here(listen::carry(Arc::clone(&admin), tls));
+        let places = Arc::clone(&admin.connections);
+        let operators = listen::serve(sockets, places, crew, stopped, drain);
+        let tasks = vec![tokio::spawn(gateway), tokio::spawn(operators), news];
+        Ok(Self { stop, admin, tasks })
     }
 
     /// Accepts nothing more and lets what is under way finish, within the time to drain.

@@ -1,6 +1,8 @@
 //! What the listeners are told.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bellwether_broker::AuthorizationServer;
@@ -79,6 +81,8 @@ pub struct GatewaySettings {
     pub answer_timeout: Duration,
     /// How long nothing may move in the body of an answer, or over an upgraded connection.
     pub silence: Duration,
+    /// Threads that serve callers.
+    pub workers: NonZeroUsize,
     /// How many connections there may be.
     pub connections: ConnectionLimits,
     /// Callers known by name and key; without any, callers bring their own client.
@@ -101,6 +105,7 @@ impl Default for GatewaySettings {
             body_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(60),
             silence: Duration::from_secs(300),
+            workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             connections: ConnectionLimits::default(),
             callers: Vec::new(),
             open: None,

@@ -150,7 +150,8 @@ async fn listen(
     let gateway = Arc::new(gateway);
     let admin = Admin::new(Arc::clone(&gateway), AdminSettings::default(), &[admin_address.ip()]);
     let listeners =
-        Running::start(gateway, gateway_listener, Arc::new(admin), admin_listener, DRAIN);
+        Running::start(gateway, gateway_listener, Arc::new(admin), admin_listener, DRAIN)
+            .map_err(failed)?;
     Ok((listeners, gateway_address, admin_address))
 }
 

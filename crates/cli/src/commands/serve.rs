@@ -253,7 +253,8 @@ async fn run(
     };
     let listeners =
         Listeners { sockets: sockets.gateway, tls: tls.as_ref().map(|(_, tls)| Arc::clone(tls)) };
-    let running = Running::start(gateway, listeners, admin, sockets.admin, DRAIN);
+    let running = Running::start(gateway, listeners, admin, sockets.admin, DRAIN)
+        .map_err(|error| failed(error.to_string()))?;
     tell!("{ready}");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

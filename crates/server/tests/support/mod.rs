@@ -251,6 +251,7 @@ impl Stage {
         sockets.push(gateway_listener.into());
         let listeners = Listeners { sockets, tls: setting.tls.take() };
         let running = Running::start(gateway, listeners, admin, admin_listener, drain);
+        let running = running.expect("threads");
         Self {
             lab,
             broker,
