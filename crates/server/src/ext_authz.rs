@@ -3,20 +3,23 @@
 //!
 //! Whoever shows the key names the credential. A key in the call's own metadata is the proxy's:
 //! then the end caller's headers decide nothing. Without one, the end caller shows its key and may
-//! name a credential in its headers, unless the route does (`context_extensions`).
+//! name a credential in its headers. What the route says (`context_extensions`) comes before either.
 //!
 //! A refusal is an answer with a status and headers, as it is over HTTP; what Envoy shows its
 //! caller is the same either way.
 
-use http::{HeaderMap, Request};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use crate::access::CREDENTIAL;
 use crate::answer::{Answer, Refusal};
-use crate::callers::{CREDENTIAL, Offered};
+use crate::authorization::{About, Asker};
 use crate::connection::Peer;
-use crate::gateway::{Gateway, bearer, bearer_in};
+use crate::gateway::Gateway;
 use crate::grpc;
+use crate::own_endpoint::refuse_other_sites;
 use crate::trusted::is_trusted;
 
 /// Where the call comes in.
@@ -29,7 +32,8 @@ const MAX_MESSAGE: usize = 256 * 1024;
 impl Gateway {
     /// Answers a check.
     pub(crate) async fn check(&self, request: Request<Incoming>, peer: &Peer) -> Answer {
-        if let Err(refusal) = grpc::is_call(&request) {
+        let ours = grpc::is_call(&request);
+        if let Err(refusal) = ours.and_then(|()| refuse_other_sites(request.headers())) {
             return refusal.into();
         }
         if !is_trusted(&self.settings.trusted_proxies, peer) {
@@ -39,7 +43,7 @@ impl Gateway {
         let patience = self.settings.body_timeout;
         match grpc::read::<CheckRequest, _>(body, MAX_MESSAGE, patience).await {
             Ok(asked) => {
-                let response = match self.try_check(&parts.headers, &asked).await {
+                let response = match self.try_check(&parts.headers, peer, &asked).await {
                     Ok(response) => response,
                     Err(refusal) => denied(refusal).await,
                 };
@@ -52,28 +56,42 @@ impl Gateway {
     async fn try_check(
         &self,
         metadata: &HeaderMap,
+        peer: &Peer,
         asked: &CheckRequest,
     ) -> Result<CheckResponse, Refusal> {
-        let offered = self.offered_for(metadata, asked)?;
-        let authorization = self.authorization(offered).await?;
+        let asker = self.asker_in(metadata, peer, asked)?;
+        let authorization = self.authorization(&asker).await?;
         // Nothing that cannot be a header's value was ever made one.
         let value = authorization.to_str().unwrap_or_default();
         Ok(allowed(value))
     }
 
-    fn offered_for(&self, metadata: &HeaderMap, asked: &CheckRequest) -> Result<&Offered, Refusal> {
+    fn asker_in(
+        &self,
+        metadata: &HeaderMap,
+        peer: &Peer,
+        asked: &CheckRequest,
+    ) -> Result<Asker, Refusal> {
         let attributes = asked.attributes.as_ref();
-        let of_route = attributes
-            .and_then(|attributes| attributes.context_extensions.get(CREDENTIAL.as_str()));
-        let of_route = of_route.map(String::as_str);
-        if metadata.contains_key(http::header::AUTHORIZATION) {
-            let named = metadata.get(CREDENTIAL).map(|value| value.to_str().unwrap_or_default());
-            return self.offered_to(bearer(metadata).as_ref(), of_route.or(named));
-        }
         let http = attributes.and_then(|attributes| attributes.request.as_ref()?.http.as_ref());
+        let about = http.map(|http| About { method: &http.method, path: &http.path });
+        let of_route = attributes
+            .and_then(|attributes| attributes.context_extensions.get(CREDENTIAL.as_str()))
+            .map(String::as_str);
         let header = |name: &str| Some(http?.headers.get(name)?.as_str());
-        let key = header("authorization").and_then(bearer_in);
-        self.offered_to(key.as_ref(), of_route.or(header(CREDENTIAL.as_str())))
+        match header(AUTHORIZATION.as_str()) {
+            Some(shown) if !metadata.contains_key(AUTHORIZATION) => {
+                let shown = HeaderValue::try_from(shown).map_err(|_| Refusal::unauthorized())?;
+                let shown = HeaderMap::from_iter([(AUTHORIZATION, shown)]);
+                self.asker(&shown, peer, of_route.or(header(CREDENTIAL.as_str())), about)
+            }
+            // The proxy's key, or a proxy that is known by its connection.
+            Some(_) | None => {
+                let named =
+                    metadata.get(CREDENTIAL).map(|value| value.to_str().unwrap_or_default());
+                self.asker(metadata, peer, of_route.or(named), about)
+            }
+        }
     }
 }
 
@@ -113,7 +131,7 @@ async fn denied(refusal: Refusal) -> CheckResponse {
 const PERMISSION_DENIED: i32 = 7;
 const UNAUTHENTICATED: i32 = 16;
 
-pub(crate) use messages::*;
+use messages::*;
 
 /// Of Envoy's messages, the fields that are read or written here; others are skipped. No `Debug`:
 /// they hold keys and tokens.
@@ -153,9 +171,14 @@ mod messages {
     #[derive(Clone, PartialEq, Message)]
     #[prost(skip_debug)]
     pub(crate) struct HttpRequest {
+        #[prost(string, tag = "2")]
+        pub(crate) method: String,
         /// Names in lower case; values of the same name joined by commas.
         #[prost(btree_map = "string, string", tag = "3")]
         pub(crate) headers: BTreeMap<String, String>,
+        /// With its query.
+        #[prost(string, tag = "4")]
+        pub(crate) path: String,
     }
 
     /// `envoy.service.auth.v3.CheckResponse`.
@@ -219,7 +242,7 @@ mod messages {
     #[prost(skip_debug)]
     pub(crate) struct HeaderValueOption {
         #[prost(message, optional, tag = "1")]
-        pub(crate) header: Option<HeaderValue>,
+        pub(crate) header: Option<Header>,
         /// `HeaderAppendAction`.
         #[prost(int32, tag = "3")]
         pub(crate) append_action: i32,
@@ -228,7 +251,7 @@ mod messages {
     /// `envoy.config.core.v3.HeaderValue`.
     #[derive(Clone, PartialEq, Message)]
     #[prost(skip_debug)]
-    pub(crate) struct HeaderValue {
+    pub(crate) struct Header {
         #[prost(string, tag = "1")]
         pub(crate) key: String,
         #[prost(string, tag = "2")]
@@ -239,7 +262,7 @@ mod messages {
         /// In the place of whatever the end caller sent under that name.
         pub(crate) fn overwrite(key: &str, value: &str) -> Self {
             const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
-            let header = HeaderValue { key: key.to_owned(), value: value.to_owned() };
+            let header = Header { key: key.to_owned(), value: value.to_owned() };
             Self { header: Some(header), append_action: OVERWRITE_IF_EXISTS_OR_ADD }
         }
     }

@@ -26,11 +26,12 @@ use crate::connection::{Connection, Peer};
 use crate::ext_authz;
 use crate::host::Hosts;
 use crate::listen::Service;
+use crate::own_endpoint::{refuse_other_sites, refuse_secrets_in_query};
 use crate::passes::Passes;
 use crate::places::Places;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
-use crate::settings::{GatewaySettings, Vendor};
+use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
 use crate::token_request::MAX_FORM;
 use crate::upstream::Pool;
 
@@ -78,10 +79,16 @@ impl Gateway {
         for Configured { handle, vendor, known_tokens } in configured {
             let name = handle.name();
             let credential = Offered { handle, vendor };
-            passes.know(&credential, known_tokens);
+            // Where tokens are local, nobody was given a real one.
+            let known_tokens = match settings.hand_out {
+                HandOut::Real => known_tokens,
+                HandOut::Local => Vec::new(),
+            };
+            passes.know_of_callers(&credential, known_tokens);
             offered.insert(name, credential);
         }
-        let callers = Callers::new(&settings.callers, &offered, broker.keyring());
+        let callers = std::mem::take(&mut settings.callers);
+        let callers = Callers::new(broker.clone(), &callers, &offered);
         let open = settings.open.take();
         let vendors = || offered.values().map(|offered| &*offered.vendor).chain(&open);
         let refusals_are_400 = vendors().any(|vendor| vendor.refusals_are_400);
@@ -123,6 +130,14 @@ impl Gateway {
         handles
     }
 
+    /// From now on these callers, and no others. Connections and tokens of those that are gone are
+    /// worth nothing with their next request.
+    pub fn replace_callers(&self, callers: &[CallerSettings]) {
+        let offered = self.configured.iter();
+        let offered = offered.map(|offered| (offered.handle.name(), offered.clone())).collect();
+        self.callers.replace(callers, &offered);
+    }
+
     /// The time by the broker's clock.
     pub fn now(&self) -> bellwether_broker::lifecycle::Timestamp {
         self.broker.clock().now()
@@ -152,29 +167,37 @@ impl Gateway {
             .into();
         }
         let path = request.uri().path();
-        if self.token_paths.iter().any(|token_path| token_path == path) {
-            return self.form(request, Endpoint::Token(&connection.memory)).await;
-        }
-        if path == self.revoke_path || path == "/oauth/revoke" {
-            return self.form(request, Endpoint::Revocation).await;
-        }
-        if path == ext_authz::CHECK {
+        let endpoint = if self.token_paths.iter().any(|token_path| token_path == path) {
+            Endpoint::Token(&connection.memory)
+        } else if path == self.revoke_path || path == "/oauth/revoke" {
+            Endpoint::Revocation
+        } else if path == ext_authz::CHECK {
             return self.check(request, &connection.peer).await;
-        }
-        if path.starts_with("/bellwether/") {
-            return match path.strip_prefix(rest::PREFIX).map(str::to_owned) {
-                Some(rest) => {
-                    self.form(request, Endpoint::Credential(rest, &connection.peer)).await
-                }
-                None => Refusal::not_found().into(),
-            };
-        }
-        self.resource(request, pool).await
+        } else if path.starts_with("/bellwether/") {
+            match path.strip_prefix(rest::PREFIX) {
+                Some(rest) => Endpoint::Credential(rest.to_owned()),
+                None => return Refusal::not_found().into(),
+            }
+        } else {
+            return self.resource(request, &connection.peer, pool).await;
+        };
+        self.form(request, endpoint, &connection.peer).await
     }
 
-    async fn form(&self, request: Request<Incoming>, endpoint: Endpoint<'_>) -> Answer {
+    async fn form(
+        &self,
+        request: Request<Incoming>,
+        endpoint: Endpoint<'_>,
+        peer: &Peer,
+    ) -> Answer {
         let (parts, body) = request.into_parts();
-        let post_only = !matches!(endpoint, Endpoint::Credential(..));
+        // What Envoy puts behind its question is the address of another request.
+        let about_another = matches!(&endpoint, Endpoint::Credential(rest) if rest::is_about(rest));
+        let ours = if about_another { Ok(()) } else { refuse_secrets_in_query(&parts.uri) };
+        if let Err(refusal) = ours.and_then(|()| refuse_other_sites(&parts.headers)) {
+            return refusal.into();
+        }
+        let post_only = !matches!(endpoint, Endpoint::Credential(_));
         if post_only && parts.method != Method::POST {
             let mut answer: Answer = Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -201,11 +224,11 @@ impl Gateway {
         match endpoint {
             Endpoint::Token(memory) => {
                 let asked = Asked { uri: &parts.uri, headers: &parts.headers, body: &body };
-                self.token(asked, memory).await
+                self.token(asked, memory, peer).await
             }
-            Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body).await,
-            Endpoint::Credential(rest, peer) => {
-                self.credential(peer, &parts.method, &rest, &parts.headers, &body).await
+            Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body, peer).await,
+            Endpoint::Credential(rest) => {
+                self.credential(&parts.method, &rest, &parts.headers, &body, peer).await
             }
         }
     }
@@ -243,7 +266,7 @@ impl Service for Front {
 enum Endpoint<'a> {
     Token(&'a Memory),
     Revocation,
-    Credential(String, &'a Peer),
+    Credential(String),
 }
 
 /// A form's body; `None` if it is too long or breaks off. Nearly always it came with the head.
@@ -277,12 +300,7 @@ async fn at_once<T>(
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<Secret> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
-    bearer_in(value.to_str().ok()?)
-}
-
-/// The bearer token in a value of `Authorization`.
-pub(crate) fn bearer_in(value: &str) -> Option<Secret> {
-    let (scheme, token) = value.split_once(' ')?;
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Secret::from(token))
 }
