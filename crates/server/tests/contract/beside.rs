@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bellwether_server::{HandOut, TrustedProxy};
+use bellwether_broker::oauth::Secret;
+use bellwether_server::{CallerSettings, HandOut, TrustedProxy};
 
 use crate::support::{Ask, BOTH_KEY, POLLER_KEY, Reply, Setting, Stage};
 
@@ -116,6 +117,50 @@ async fn a_trusted_proxy_gets_nothing_else_by_other_methods_or_paths() {
         );
     }
     assert_eq!(stage.ask(Ask::get(AUTHORIZATION).bearer(BOTH_KEY)).await.status, 204);
+}
+
+/// A caller that may have some paths and methods alone, where the question says which it is about.
+#[tokio::test]
+async fn a_bound_caller_is_bound_here_too() {
+    let stage = Stage::configured(|setting| {
+        trusting(setting);
+        setting.callers = vec![bound()];
+    })
+    .await;
+    let forwarded = |method: &str, uri: &str| {
+        let ask = Ask::get(AUTHORIZATION).header("X-Forwarded-Method", method);
+        ask.header("X-Forwarded-Uri", uri)
+    };
+    let behind = |method: &str, path: &str| Ask::new(method, &format!("{AUTHORIZATION}{path}"));
+    #[rustfmt::skip]
+    let cases = [
+        (behind("GET",    "/api/v2/users/7?q=/x"),       200),
+        (behind("HEAD",   "/api/v2/users/7"),            200),
+        (behind("DELETE", "/api/v2/users/7"),            404),
+        (behind("GET",    "/api/v2/routing/7"),          404),
+        (behind("GET",    "/api/v2/users/../routing/7"), 404),
+        (behind("GET",    "/"),                          404),
+        (forwarded("GET",    "/api/v2/users/7?q=/x"),    204),
+        (forwarded("DELETE", "/api/v2/users/7"),         404),
+        (forwarded("GET",    "/api/v2/routing/7"),       404),
+        (forwarded("G T",    "/api/v2/users/7"),         404),
+        // nginx does not say.
+        (Ask::get(AUTHORIZATION),                        204),
+    ];
+    for (ask, status) in cases {
+        let reply = stage.ask(ask.clone().bearer(POLLER_KEY)).await;
+        assert_eq!(reply.status, status, "{ask:?}");
+        assert_eq!(reply.header("authorization").is_some(), status < 300, "{ask:?}");
+    }
+}
+
+/// May read users, and nothing else.
+pub(crate) fn bound() -> CallerSettings {
+    CallerSettings {
+        paths: Some(vec!["/api/v2/users/*".to_owned()]),
+        methods: Some(vec![http::Method::GET]),
+        ..CallerSettings::with_key("bound", Secret::from(POLLER_KEY), &["polling"])
+    }
 }
 
 /// What was sent on is as good as a key at the gateway's API paths: a proxy may send a refused

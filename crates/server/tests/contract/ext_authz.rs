@@ -6,6 +6,7 @@ use bellwether_server::HandOut;
 use bellwether_simulation::Effect;
 use prost::Message;
 
+use crate::beside::bound;
 use crate::support::{Ask, BOTH_KEY, POLLER_KEY, Reply, Setting, Stage};
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -40,6 +41,8 @@ struct HttpRequest {
     method: String,
     #[prost(btree_map = "string, string", tag = "3")]
     headers: BTreeMap<String, String>,
+    #[prost(string, tag = "4")]
+    path: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -98,9 +101,15 @@ struct Question {
     metadata: Vec<(&'static str, String)>,
     route: BTreeMap<String, String>,
     headers: BTreeMap<String, String>,
+    line: (&'static str, &'static str),
 }
 
 impl Question {
+    fn about(mut self, method: &'static str, path: &'static str) -> Self {
+        self.line = (method, path);
+        self
+    }
+
     fn proxy(mut self, name: &'static str, value: &str) -> Self {
         self.metadata.push((name, value.to_owned()));
         self
@@ -125,7 +134,9 @@ impl Question {
     }
 
     fn ask(&self) -> Ask {
-        let http = HttpRequest { method: "PUT".to_owned(), headers: self.headers.clone() };
+        let (method, path) = self.line;
+        let (method, path) = (method.to_owned(), path.to_owned());
+        let http = HttpRequest { method, headers: self.headers.clone(), path };
         let attributes = Attributes {
             source: b"\x0a\x03any".to_vec(),
             request: Some(AskedAbout { http: Some(http) }),
@@ -235,6 +246,32 @@ async fn whoever_shows_the_key_names_the_credential() {
         }
     }
     assert_eq!(stage.token_requests(), 2);
+}
+
+#[tokio::test]
+async fn a_bound_caller_is_bound_here_too() {
+    let stage = Stage::configured(|setting| {
+        trusting(setting);
+        setting.callers = vec![bound()];
+    })
+    .await;
+    let cases = [
+        ("GET", "/api/v2/users/7?q=/x", true),
+        ("HEAD", "/api/v2/users/7", true),
+        ("PUT", "/api/v2/users/7", false),
+        ("GET", "/api/v2/routing/7", false),
+        ("GET", "/api/v2/users/%2e%2e/routing/7", false),
+        ("", "", false),
+    ];
+    for (method, path, may) in cases {
+        let question = Question::default().key(POLLER_KEY).about(method, path);
+        let reply = stage.ask(question.ask()).await;
+        if may {
+            allowed(&reply);
+        } else {
+            assert_eq!(denied(&reply).0, 404, "{method} {path}");
+        }
+    }
 }
 
 #[tokio::test]
