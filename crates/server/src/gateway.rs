@@ -32,6 +32,7 @@ use crate::places::Places;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
+use crate::strict;
 use crate::token_request::MAX_FORM;
 use crate::upstream::Pool;
 
@@ -165,6 +166,9 @@ impl Gateway {
                 "the Host is not one of this listener's; add it to [gateway] hosts",
             )
             .into();
+        }
+        if let Err(refusal) = strict::check(&request) {
+            return refusal.into();
         }
         let path = request.uri().path();
         let endpoint = if self.token_paths.iter().any(|token_path| token_path == path) {

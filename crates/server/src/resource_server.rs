@@ -25,6 +25,7 @@ use crate::hop;
 use crate::passes::LeadsTo;
 use crate::replay::Kept;
 use crate::settings::Vendor;
+use crate::strict;
 use crate::token_endpoint::no_token;
 use crate::upstream::{
     AnswerBody, Over, Pool, RequestBody, ResourceServer, SendError, is_ambiguous, join,
@@ -277,6 +278,8 @@ impl Gateway {
         mut response: Response<AnswerBody>,
         upgrade: Option<OnUpgrade>,
     ) -> Result<Answer, Refusal> {
+        strict::settle_length(response.headers_mut())
+            .map_err(|why| Refusal::unavailable(StatusCode::BAD_GATEWAY, why, None))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(caller) = upgrade else {
                 let why = "the API changed the protocol, and nobody had asked for it";

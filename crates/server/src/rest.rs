@@ -70,7 +70,6 @@ impl Gateway {
     /// Answers below [`PREFIX`]; `rest` is what follows it.
     pub(crate) async fn credential(
         &self,
-        peer: &Peer,
         method: &Method,
         rest: &str,
         headers: &HeaderMap,
@@ -85,7 +84,6 @@ impl Gateway {
 
     async fn try_credential(
         &self,
-        peer: &Peer,
         method: &Method,
         rest: &str,
         headers: &HeaderMap,

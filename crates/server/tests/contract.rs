@@ -74,6 +74,9 @@ mod beside;
 #[path = "contract/ext_authz.rs"]
 mod ext_authz;
 
+#[path = "contract/hostile.rs"]
+mod hostile;
+
 #[path = "contract/http2.rs"]
 mod http2;
 

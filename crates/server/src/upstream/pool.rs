@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::body::{AnswerBody, Held, RequestBody};
 use super::destination::{Opened, ResourceServer, Stream};
 use super::guard::{Guard, Watchman};
+use crate::interim::Interim;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Many servers close what was idle for a minute; it is not worth racing them.
@@ -150,7 +151,16 @@ impl Pool {
     ) -> Result<Response<AnswerBody>, Unsent> {
         request.headers_mut().insert(HOST, line.server.host().clone());
         request.body_mut().tell(&line.guard);
-        match line.sender.try_send_request(request).await {
+        let interim = Interim::before_answer(&mut request);
+        let sent = tokio::select! {
+            sent = line.sender.try_send_request(request) => sent,
+            () = interim.too_many() => {
+                line.guard.end();
+                let why = "it sent interim answers without end".to_owned();
+                return Err(Unsent::Error(SendError::Broken { why, is_reused: false }));
+            }
+        };
+        match sent {
             Ok(response) => {
                 line.guard.expect(self.silence_ticks);
                 Ok(response.map(|body| AnswerBody::new(body, Held::Line(line))))
