@@ -24,6 +24,7 @@ use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
 use crate::coalesce::Alike;
 use crate::connection::{Connection, Peer};
+use crate::ext_authz;
 use crate::host::Hosts;
 use crate::listen::Service;
 use crate::own_endpoint::{refuse_other_sites, refuse_secrets_in_query};
@@ -178,6 +179,8 @@ impl Gateway {
             Endpoint::Token(&connection.memory)
         } else if path == self.revoke_path || path == "/oauth/revoke" {
             Endpoint::Revocation
+        } else if path == ext_authz::CHECK {
+            return self.check(request, &connection.peer).await;
         } else if path.starts_with("/bellwether/") {
             match path.strip_prefix(rest::PREFIX) {
                 Some(rest) => Endpoint::Credential(rest.to_owned()),
@@ -197,7 +200,9 @@ impl Gateway {
         peer: &Peer,
     ) -> Answer {
         let (parts, body) = request.into_parts();
-        let ours = refuse_secrets_in_query(&parts.uri);
+        // What Envoy puts behind its question is the address of another request.
+        let about_another = matches!(&endpoint, Endpoint::Credential(rest) if rest::is_about(rest));
+        let ours = if about_another { Ok(()) } else { refuse_secrets_in_query(&parts.uri) };
         if let Err(refusal) = ours.and_then(|()| refuse_other_sites(&parts.headers)) {
             return refusal.into();
         }

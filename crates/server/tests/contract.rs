@@ -68,6 +68,12 @@ mod prefixes;
 #[path = "contract/peers.rs"]
 mod peers;
 
+#[path = "contract/beside.rs"]
+mod beside;
+
+#[path = "contract/ext_authz.rs"]
+mod ext_authz;
+
 #[path = "contract/hostile.rs"]
 mod hostile;
 
