@@ -16,9 +16,9 @@ use crate::good::{Latencies, measure};
 use crate::report::{Line, Report};
 
 /// The most that a flood may add to the process.
-pub const MOST_MEMORY: u64 = 64 << 20;
+pub(crate) const MOST_MEMORY: u64 = 64 << 20;
 /// Below this a latency says more about the machine than about the flood.
-pub const LEAST_LATENCY: Duration = Duration::from_millis(5);
+pub(crate) const LEAST_LATENCY: Duration = Duration::from_millis(5);
 const BREATH: Duration = Duration::from_millis(2);
 /// Connections that flood at the same time.
 const LANES: usize = 4;

@@ -68,7 +68,8 @@ pub(crate) enum SendError {
     /// It may have been processed.
     Broken {
         why: String,
-        /// On a connection that was used before: the server may have been about to close it.
+        /// On a connection that was used before, and without an answer: the server may have been
+        /// about to close it.
         is_reused: bool,
     },
     /// It may have been processed, and the answer is late.
@@ -136,8 +137,8 @@ impl Pool {
                 Unsent::Request(_) => {
                     return Err(SendError::Unreachable("the connection closed".to_owned()));
                 }
-                Unsent::Error(SendError::Broken { why, .. }) => {
-                    return Err(SendError::Broken { why, is_reused });
+                Unsent::Error(SendError::Broken { why, is_reused: closed }) => {
+                    return Err(SendError::Broken { why, is_reused: is_reused && closed });
                 }
                 Unsent::Error(error) => return Err(error),
             }
@@ -363,7 +364,8 @@ fn broken(error: &hyper::Error) -> SendError {
         why = cause.to_string();
         source = cause.source();
     }
-    SendError::Broken { why, is_reused: false }
+    // What can be read, and not believed, is an answer: to ask again would be to ask twice.
+    SendError::Broken { why, is_reused: !error.is_parse() }
 }
 
 /// Makes rounds for as long as the pool is there.
