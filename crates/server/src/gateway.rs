@@ -22,14 +22,15 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Refusal};
 use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
-use crate::connection::Connection;
+use crate::connection::{Connection, Peer};
 use crate::host::Hosts;
 use crate::listen::Service;
+use crate::own_endpoint::{refuse_other_sites, refuse_secrets_in_query};
 use crate::passes::Passes;
 use crate::places::Places;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
-use crate::settings::{GatewaySettings, Vendor};
+use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
 use crate::strict;
 use crate::token_request::MAX_FORM;
 use crate::upstream::Pool;
@@ -78,10 +79,16 @@ impl Gateway {
         for Configured { handle, vendor, known_tokens } in configured {
             let name = handle.name();
             let credential = Offered { handle, vendor };
-            passes.know(&credential, known_tokens);
+            // Where tokens are local, nobody was given a real one.
+            let known_tokens = match settings.hand_out {
+                HandOut::Real => known_tokens,
+                HandOut::Local => Vec::new(),
+            };
+            passes.know_of_callers(&credential, known_tokens);
             offered.insert(name, credential);
         }
-        let callers = Callers::new(&settings.callers, &offered, broker.keyring());
+        let callers = std::mem::take(&mut settings.callers);
+        let callers = Callers::new(broker.clone(), &callers, &offered);
         let open = settings.open.take();
         let vendors = || offered.values().map(|offered| &*offered.vendor).chain(&open);
         let refusals_are_400 = vendors().any(|vendor| vendor.refusals_are_400);
@@ -123,6 +130,14 @@ impl Gateway {
         handles
     }
 
+    /// From now on these callers, and no others. Connections and tokens of those that are gone are
+    /// worth nothing with their next request.
+    pub fn replace_callers(&self, callers: &[CallerSettings]) {
+        let offered = self.configured.iter();
+        let offered = offered.map(|offered| (offered.handle.name(), offered.clone())).collect();
+        self.callers.replace(callers, &offered);
+    }
+
     /// The time by the broker's clock.
     pub fn now(&self) -> bellwether_broker::lifecycle::Timestamp {
         self.broker.clock().now()
@@ -158,23 +173,32 @@ impl Gateway {
             return answer;
         }
         let path = request.uri().path();
-        if self.token_paths.iter().any(|token_path| token_path == path) {
-            return self.form(request, Endpoint::Token(&connection.memory)).await;
-        }
-        if path == self.revoke_path || path == "/oauth/revoke" {
-            return self.form(request, Endpoint::Revocation).await;
-        }
-        if path.starts_with("/bellwether/") {
-            return match path.strip_prefix(rest::PREFIX).map(str::to_owned) {
-                Some(rest) => self.form(request, Endpoint::Credential(rest)).await,
-                None => Refusal::not_found().into(),
-            };
-        }
-        self.resource(request, pool).await
+        let endpoint = if self.token_paths.iter().any(|token_path| token_path == path) {
+            Endpoint::Token(&connection.memory)
+        } else if path == self.revoke_path || path == "/oauth/revoke" {
+            Endpoint::Revocation
+        } else if path.starts_with("/bellwether/") {
+            match path.strip_prefix(rest::PREFIX) {
+                Some(rest) => Endpoint::Credential(rest.to_owned()),
+                None => return Refusal::not_found().into(),
+            }
+        } else {
+            return self.resource(request, &connection.peer, pool).await;
+        };
+        self.form(request, endpoint, &connection.peer).await
     }
 
-    async fn form(&self, request: Request<Incoming>, endpoint: Endpoint<'_>) -> Answer {
+    async fn form(
+        &self,
+        request: Request<Incoming>,
+        endpoint: Endpoint<'_>,
+        peer: &Peer,
+    ) -> Answer {
         let (parts, body) = request.into_parts();
+        let ours = refuse_secrets_in_query(&parts.uri);
+        if let Err(refusal) = ours.and_then(|()| refuse_other_sites(&parts.headers)) {
+            return refusal.into();
+        }
         let post_only = !matches!(endpoint, Endpoint::Credential(_));
         if post_only && parts.method != Method::POST {
             let mut answer: Answer = Refusal::new(
@@ -202,11 +226,11 @@ impl Gateway {
         match endpoint {
             Endpoint::Token(memory) => {
                 let asked = Asked { uri: &parts.uri, headers: &parts.headers, body: &body };
-                self.token(asked, memory).await
+                self.token(asked, memory, peer).await
             }
-            Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body).await,
+            Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body, peer).await,
             Endpoint::Credential(rest) => {
-                self.credential(&parts.method, &rest, &parts.headers, &body).await
+                self.credential(&parts.method, &rest, &parts.headers, &body, peer).await
             }
         }
     }

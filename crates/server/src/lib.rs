@@ -2,25 +2,31 @@
 //!
 //! The gateway is a file for each surface: [`token_endpoint`](self) and `revocation` for OAuth clients,
 //! `rest` for callers that know us, `resource_server` for the API behind. Who a caller is, is decided
-//! in three places and nowhere else: `callers` (configured, by key), `clients` (their own client,
-//! verified by the authorization server) and `passes` (tokens that were handed out here).
+//! in three places and nowhere else: `callers` (configured, by key and peer), `clients` (their own
+//! client, verified by the authorization server) and `passes` (tokens that were handed out here).
+//! `access` puts them together for the API.
 //!
 //! There is no token in anything the admin listener answers.
 
+mod access;
 mod admin;
 mod answer;
+mod caller;
 mod callers;
 mod clients;
 mod connection;
+mod crew;
 mod dashboard;
 mod flood;
 mod forward;
 mod gateway;
+mod guesses;
 mod hop;
 mod host;
 mod interim;
 mod listen;
 mod metrics;
+mod own_endpoint;
 mod passes;
 mod places;
 mod protocol;
@@ -34,12 +40,14 @@ mod scrape;
 mod settings;
 mod socket;
 mod stream;
+mod streams;
 mod strict;
 mod tls;
 mod token_endpoint;
 mod token_request;
 mod upstream;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,13 +62,14 @@ pub use gateway::{Configured, Gateway};
 pub use listen::Listeners;
 pub use places::ConnectionLimits;
 pub use scrape::Scrape;
-pub use settings::{AdminSettings, CallerSettings, GatewaySettings, HandOut, Vendor};
+pub use settings::{AdminSettings, CallerKey, CallerSettings, GatewaySettings, HandOut, Vendor};
 pub use socket::{Socket, bind};
 pub use tls::{ClientAuth, Tls, TlsError, TlsMaterial};
 pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;
 use connection::Connection;
+use crew::Crew;
 use gateway::Front;
 use listen::Service;
 use places::Places;
@@ -75,19 +84,30 @@ pub struct Running {
 
 impl Running {
     /// Serves both until [`Running::stop`].
+    ///
+    /// # Errors
+    /// When the gateway's workers cannot be started.
     pub fn start(
         gateway: Arc<Gateway>,
         callers: impl Into<Listeners>,
         admin: Arc<Admin>,
         operators: impl Into<Listeners>,
         drain: Duration,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let news = tokio::spawn(forget_unused(Arc::clone(&gateway), stopped.clone()));
-        let front = Arc::new(Front::new(gateway));
-        let gateway = listen::serve(callers.into(), front, stopped.clone(), drain);
-        let operators = listen::serve(operators.into(), Arc::clone(&admin), stopped, drain);
-        Self { stop, admin, tasks: vec![tokio::spawn(gateway), tokio::spawn(operators), news] }
+        let (places, workers) = (Arc::clone(&gateway.connections), gateway.settings.workers);
+        let Listeners { sockets, tls } = callers.into();
+        let crew = Crew::hire(workers, move || {
+            listen::carry(Arc::new(Front::new(Arc::clone(&gateway))), tls.clone())
+        });
+        let gateway = listen::serve(sockets, places, crew?, stopped.clone(), drain);
+        let Listeners { sockets, tls } = operators.into();
+        let crew = Crew::here(listen::carry(Arc::clone(&admin), tls));
+        let places = Arc::clone(&admin.connections);
+        let operators = listen::serve(sockets, places, crew, stopped, drain);
+        let tasks = vec![tokio::spawn(gateway), tokio::spawn(operators), news];
+        Ok(Self { stop, admin, tasks })
     }
 
     /// Accepts nothing more and lets what is under way finish, within the time to drain.

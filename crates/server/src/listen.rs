@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,12 @@ use tokio::sync::watch;
 
 use crate::answer::Answer;
 use crate::connection::{Connection, Peer};
+use crate::crew::Crew;
 use crate::places::{Place, Places, Refused};
 use crate::protocol;
 use crate::rounds::{Attendance, Rounds};
 use crate::socket::Socket;
-use crate::stream::{Protocol, Stream, Transport};
+use crate::stream::{Detached, Protocol, Stream, Transport};
 use crate::tls::{self, Tls};
 
 /// A caller must finish its head within this time, and begin it too where it has said nothing yet.
@@ -69,57 +71,60 @@ struct Host<S> {
 }
 
 /// A connection that was let in.
-struct Arrived {
-    transport: Transport,
+pub(crate) struct Arrived {
+    stream: Detached,
+    takes_tls: bool,
     peer: Peer,
     place: Place,
     attendance: Attendance,
 }
 
-/// Serves until `stop` turns true, then lets connections finish for at most `drain`.
-pub(crate) async fn serve<S: Service>(
-    listeners: Listeners,
-    service: Arc<S>,
+/// Has a crew serve until `stop` turns true, and finish within `drain` then.
+pub(crate) async fn serve(
+    sockets: Vec<Socket>,
+    places: Arc<Places>,
+    crew: Crew<Arrived>,
     stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
     let rounds = Rounds::new();
-    let Listeners { sockets, tls } = listeners;
-    let in_clear = Arc::new(Host { service: Arc::clone(&service), tls: None });
-    let over_tls = Arc::new(Host { service, tls });
-    let accepting = sockets.into_iter().map(|socket| {
-        let host = if socket.takes_tls() { &over_tls } else { &in_clear };
-        accept_all(socket, Arc::clone(host), stop.clone(), &rounds)
+    let accepting = sockets.iter().map(|socket| {
+        let mut stop = stop.clone();
+        let (places, crew, rounds) = (&places, &crew, &rounds);
+        async move {
+            loop {
+                let arrived = tokio::select! {
+                    arrived = accept(socket, places, rounds) => arrived,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+                crew.carry(arrived);
+            }
+        }
     });
     tokio::select! {
         _ = join_all(accepting) => {}
         () = rounds.make() => {}
     }
+    drop(sockets);
     if !rounds.end(drain).await {
         tracing::warn!("connections were still open after the time to drain");
     }
+    crew.dismiss().await;
 }
 
-/// Accepts connections until `stop` turns true, and has each served in a task of its own.
-async fn accept_all<S: Service>(
-    socket: Socket,
-    host: Arc<Host<S>>,
-    mut stop: watch::Receiver<bool>,
-    rounds: &Rounds,
-) {
-    loop {
-        let arrived = tokio::select! {
-            arrived = accept(&socket, host.service.places(), rounds) => arrived,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        tokio::spawn(Arc::clone(&host).serve(arrived));
-    }
+/// What a member of a crew does with a connection.
+pub(crate) fn carry<S: Service>(
+    service: Arc<S>,
+    tls: Option<Arc<Tls>>,
+) -> impl Fn(Arrived) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let host = Arc::new(Host { service, tls });
+    move |arrived| Box::pin(Arc::clone(&host).serve(arrived))
 }
 
 /// The next connection that there is a place for. Others are closed at once.
 async fn accept(socket: &Socket, places: &Arc<Places>, rounds: &Rounds) -> Arrived {
     loop {
-        let (transport, peer) = match socket.accept().await {
+        let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 wait_after(&error).await;
@@ -127,7 +132,8 @@ async fn accept(socket: &Socket, places: &Arc<Places>, rounds: &Rounds) -> Arriv
             }
         };
         if let Some(place) = places.take(peer.address) {
-            return Arrived { transport, peer, place, attendance: rounds.attend() };
+            let (takes_tls, attendance) = (socket.takes_tls(), rounds.attend());
+            return Arrived { stream, takes_tls, peer, place, attendance };
         }
     }
 }
@@ -141,8 +147,12 @@ async fn wait_after(error: &io::Error) {
 impl<S: Service> Host<S> {
     /// Carries a connection to its end.
     async fn serve(self: Arc<Self>, arrived: Arrived) {
-        let Arrived { transport, mut peer, place, mut attendance } = arrived;
-        let shaken = match &self.tls {
+        let Arrived { stream, takes_tls, mut peer, place, mut attendance } = arrived;
+        let transport = match stream.attach() {
+            Ok(transport) => transport,
+            Err(error) => return tracing::warn!(%error, "a connection cannot be watched"),
+        };
+        let shaken = match self.tls.as_ref().filter(|_| takes_tls) {
             Some(tls) => {
                 // Its state is large, and gone before the first request.
                 let places = self.service.places();

@@ -7,7 +7,7 @@ use bellwether_broker::lifecycle::Timestamp;
 use bellwether_broker::oauth::retry_after;
 use bellwether_broker::{Handle, PATIENCE, Refusal as Refused, Token};
 use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, HeaderName, RETRY_AFTER, TRAILER,
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, RETRY_AFTER, TRAILER,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -16,9 +16,11 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
+use crate::access::CREDENTIAL;
 use crate::answer::{Answer, Body, Refusal};
 use crate::callers::Offered;
-use crate::gateway::{Gateway, bearer};
+use crate::connection::Peer;
+use crate::gateway::Gateway;
 use crate::hop;
 use crate::passes::LeadsTo;
 use crate::replay::Kept;
@@ -28,8 +30,6 @@ use crate::token_endpoint::no_token;
 use crate::upstream::{
     AnswerBody, Over, Pool, RequestBody, ResourceServer, SendError, is_ambiguous, join,
 };
-
-const CREDENTIAL: HeaderName = HeaderName::from_static("bellwether-credential");
 
 /// Whose token goes in.
 enum Access {
@@ -59,8 +59,13 @@ struct Prepared {
 
 impl Gateway {
     /// Answers a request for the API.
-    pub(crate) async fn resource(&self, request: Request<Incoming>, pool: &Arc<Pool>) -> Answer {
-        match self.try_resource(request, pool).await {
+    pub(crate) async fn resource(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        pool: &Arc<Pool>,
+    ) -> Answer {
+        match self.try_resource(request, peer, pool).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
@@ -69,6 +74,7 @@ impl Gateway {
     async fn try_resource(
         &self,
         request: Request<Incoming>,
+        peer: &Peer,
         pool: &Arc<Pool>,
     ) -> Result<Answer, Refusal> {
         let (parts, body) = request.into_parts();
@@ -88,7 +94,7 @@ impl Gateway {
         if !self.api_prefixes.as_ref().is_none_or(is_anyones) {
             return Err(Refusal::not_found());
         }
-        let access = self.access(&parts.headers)?;
+        let access = self.access(&parts, path, peer)?;
         let vendor = access.vendor();
         let served = vendor.api_prefix.as_deref().is_none_or(|prefix| path.starts_with(prefix));
         let Some(resource_server) = vendor.resource_server.as_ref().filter(|_| served) else {
@@ -107,25 +113,16 @@ impl Gateway {
         self.pass_back(response, prepared.upgrade)
     }
 
-    /// Whose token the caller may use: a key, or a token that was handed out here.
-    fn access(&self, headers: &HeaderMap) -> Result<Access, Refusal> {
-        let shown = bearer(headers).ok_or_else(Refusal::unauthorized)?;
-        match self.passes.find(&shown) {
-            Some(LeadsTo::Credential(offered)) => return Ok(Access::Shared(offered)),
-            Some(LeadsTo::Itself(vendor)) => {
-                let value = headers.get(AUTHORIZATION).cloned();
-                return Ok(Access::Own(vendor, value.ok_or_else(Refusal::unauthorized)?));
+    /// Whose token the caller may use for this path of the API.
+    fn access(&self, parts: &Parts, path: &str, peer: &Peer) -> Result<Access, Refusal> {
+        let admitted = self.admit(&parts.headers, peer)?;
+        match admitted.leads_to(&parts.method, path, &parts.headers)? {
+            LeadsTo::Credential(offered) => Ok(Access::Shared(offered)),
+            LeadsTo::Itself(vendor) => {
+                let value = parts.headers.get(AUTHORIZATION).cloned();
+                Ok(Access::Own(vendor, value.ok_or_else(Refusal::unauthorized)?))
             }
-            None => {}
         }
-        let caller = self.callers.with_key(shown.expose(), self.broker.keyring());
-        let caller = caller.ok_or_else(Refusal::unauthorized)?;
-        let mut all = headers.get_all(CREDENTIAL).iter();
-        let (named, None) = (all.next(), all.next()) else {
-            return Err(Refusal::invalid_request("Bellwether-Credential comes twice"));
-        };
-        let named = named.map(|value| value.to_str().unwrap_or_default());
-        caller.credential(named).cloned().map(Access::Shared)
     }
 
     /// Strips what is between two hops, and keeps a small body for a replay.

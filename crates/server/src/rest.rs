@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Refusal, empty, json};
-use crate::callers::Offered;
-use crate::gateway::{Gateway, bearer};
+use crate::callers::{Mark, Offered};
+use crate::connection::Peer;
+use crate::gateway::Gateway;
 use crate::passes::LeadsTo;
 use crate::settings::HandOut;
 use crate::token_endpoint::{expires_in, no_token};
@@ -49,8 +50,9 @@ impl Gateway {
         rest: &str,
         headers: &HeaderMap,
         body: &Bytes,
+        peer: &Peer,
     ) -> Answer {
-        match self.try_credential(method, rest, headers, body).await {
+        match self.try_credential(method, rest, headers, body, peer).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
@@ -62,6 +64,7 @@ impl Gateway {
         rest: &str,
         headers: &HeaderMap,
         body: &Bytes,
+        peer: &Peer,
     ) -> Result<Answer, Refusal> {
         if OF_PROXIES.iter().any(|name| headers.contains_key(*name)) {
             return Err(Refusal::new(
@@ -70,25 +73,25 @@ impl Gateway {
                 "requests that came through a proxy are not answered here",
             ));
         }
-        let key = bearer(headers).ok_or_else(Refusal::unauthorized)?;
-        let caller = self.callers.with_key(key.expose(), self.broker.keyring());
-        let caller = caller.ok_or_else(Refusal::unauthorized)?;
+        let identity = self.callers.identify(headers, peer)?;
         let (name, what) = rest.split_once('/').ok_or_else(Refusal::not_found)?;
-        let offered = caller.credential(Some(name))?;
+        let offered = identity.caller.credential(Some(name))?;
+        let mark = identity.mark;
         match (method, what) {
             (&Method::GET, "token") => {
                 let token = offered.handle.hand_out().await;
                 let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
-                Ok(self.token_answer(offered, &token))
+                Ok(self.token_answer(offered, mark, &token))
             }
             (&Method::GET, "authorization") => {
                 let token = offered.handle.token().await;
                 let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
                 let mut answer = empty(StatusCode::NO_CONTENT);
-                answer.headers_mut().insert(AUTHORIZATION, self.authorization(offered, &token));
+                let value = self.authorization(offered, mark, &token);
+                answer.headers_mut().insert(AUTHORIZATION, value);
                 Ok(answer)
             }
-            (&Method::POST, "rejected") => self.rejected(offered, headers, body).await,
+            (&Method::POST, "rejected") => self.rejected(offered, mark, headers, body).await,
             (_, "token" | "authorization" | "rejected") => Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -102,6 +105,7 @@ impl Gateway {
     async fn rejected(
         &self,
         offered: &Offered,
+        mark: Mark,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Answer, Refusal> {
@@ -122,15 +126,15 @@ impl Gateway {
             },
             None => offered.handle.hand_out().await.map_err(refused)?,
         };
-        Ok(self.token_answer(offered, &token))
+        Ok(self.token_answer(offered, mark, &token))
     }
 
     /// The header a caller may send: where tokens are local, it is good at this gateway alone.
-    fn authorization(&self, offered: &Offered, token: &Token) -> HeaderValue {
+    fn authorization(&self, offered: &Offered, mark: Mark, token: &Token) -> HeaderValue {
         match self.settings.hand_out {
             HandOut::Real => token.authorization().clone(),
             HandOut::Local => {
-                let local = self.passes.local_text(offered, token);
+                let local = self.passes.local_text(offered, Some(mark), token);
                 let value = HeaderValue::from_str(&format!("Bearer {}", local.expose()));
                 let mut value = value.unwrap_or(HeaderValue::from_static(""));
                 value.set_sensitive(true);
@@ -139,16 +143,16 @@ impl Gateway {
         }
     }
 
-    fn token_answer(&self, offered: &Offered, token: &Token) -> Answer {
+    fn token_answer(&self, offered: &Offered, mark: Mark, token: &Token) -> Answer {
         let local;
         let access_token = match self.settings.hand_out {
             HandOut::Real => {
-                self.passes.issue_held(token, offered);
+                self.passes.issue_held(token, Some(mark), offered);
                 token.access_token()
             }
             HandOut::Local => {
-                local = self.passes.local_text(offered, token);
-                self.passes.issue(&local, || LeadsTo::Credential(offered.clone()));
+                local = self.passes.local_text(offered, Some(mark), token);
+                self.passes.issue(&local, Some(mark), || LeadsTo::Credential(offered.clone()));
                 &local
             }
         };

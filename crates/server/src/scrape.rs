@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::answer::{Answer, Refusal, text, without_body};
 use crate::connection::Connection;
+use crate::crew::Crew;
 use crate::host::Hosts;
 use crate::listen::{self, Service};
 use crate::places::{ConnectionLimits, Places};
@@ -48,7 +49,10 @@ impl Scrape {
         let connections = Places::new(ConnectionLimits::default());
         let scraped = Arc::new(Scraped { hosts, connections, render: Box::new(render) });
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(listen::serve(listener.into(), scraped, stopped, DRAIN));
+        let places = Arc::clone(&scraped.connections);
+        let crew = Crew::here(listen::carry(scraped, None));
+        let serving = listen::serve(vec![listener.into()], places, crew, stopped, DRAIN);
+        let task = tokio::spawn(serving);
         Ok(Self { stop, task })
     }
 

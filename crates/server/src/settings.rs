@@ -1,11 +1,14 @@
 //! What the listeners are told.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bellwether_broker::AuthorizationServer;
-use bellwether_broker::lifecycle::Quota;
+use bellwether_broker::lifecycle::{Quota, UnixTime};
 use bellwether_broker::oauth::Secret;
+use http::Method;
 
 use crate::upstream::ResourceServer;
 
@@ -42,15 +45,45 @@ pub struct Vendor {
     pub quota: Option<Quota>,
 }
 
-/// A caller of configured credentials.
-#[derive(Debug)]
+/// A caller of configured credentials. It is known by a key, by its peer, or, where both are given, by
+/// both together.
+#[derive(Debug, Default)]
 pub struct CallerSettings {
     /// Its name, and its client id at the token endpoint.
     pub name: String,
-    /// What it shows; 32 to 256 visible ASCII characters.
-    pub key: Secret,
+    /// What it may show; several while one is changed.
+    pub keys: Vec<CallerKey>,
+    /// The user it runs as, known over a unix socket.
+    pub user: Option<u32>,
+    /// DNS names and URIs, one of which its verified certificate has.
+    pub certificates: Vec<String>,
     /// The credentials it may use.
     pub credentials: Vec<String>,
+    /// The API's paths it may use, in whole segments, `/*` at the end for all below; `None` for all.
+    pub paths: Option<Vec<String>>,
+    /// The methods it may use on API paths; `None` for all. `GET` includes `HEAD`.
+    pub methods: Option<Vec<Method>>,
+}
+
+impl CallerSettings {
+    /// A caller with one key that does not end, and no limits.
+    pub fn with_key(name: &str, key: Secret, credentials: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            keys: vec![CallerKey { key, expires: None }],
+            credentials: credentials.iter().map(|name| (*name).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What a caller shows.
+#[derive(Debug)]
+pub struct CallerKey {
+    /// 32 to 256 visible ASCII characters.
+    pub key: Secret,
+    /// From then on it is wrong.
+    pub expires: Option<UnixTime>,
 }
 
 /// Settings of the gateway listener.
@@ -76,6 +109,8 @@ pub struct GatewaySettings {
     pub answer_timeout: Duration,
     /// How long nothing may move in the body of an answer, or over an upgraded connection.
     pub silence: Duration,
+    /// Threads that serve callers.
+    pub workers: NonZeroUsize,
     /// How many connections there may be.
     pub connections: ConnectionLimits,
     /// Callers known by name and key; without any, callers bring their own client.
@@ -97,6 +132,7 @@ impl Default for GatewaySettings {
             body_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(60),
             silence: Duration::from_secs(300),
+            workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             connections: ConnectionLimits::default(),
             callers: Vec::new(),
             open: None,

@@ -9,7 +9,7 @@ use std::{fmt, fs};
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
 use crate::connection::Peer;
-use crate::stream::Transport;
+use crate::stream::Detached;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -109,20 +109,20 @@ impl Socket {
     }
 
     /// The next connection, and who is at its other end.
-    pub(crate) async fn accept(&self) -> io::Result<(Transport, Peer)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Detached, Peer)> {
         match &self.0 {
             Kind::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
                 // Small answers that somebody waits for gain nothing from waiting for more bytes.
                 let _ = stream.set_nodelay(true);
                 let address = Some(from.ip().to_canonical());
-                Ok((Transport::Tcp(stream), Peer { address, ..Peer::default() }))
+                Ok((Detached::Tcp(stream.into_std()?), Peer { address, ..Peer::default() }))
             }
             Kind::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 // As it was when the caller connected (SO_PEERCRED).
                 let user = stream.peer_cred().ok().map(|peer| peer.uid());
-                Ok((Transport::Unix(stream), Peer { user, ..Peer::default() }))
+                Ok((Detached::Unix(stream.into_std()?), Peer { user, ..Peer::default() }))
             }
         }
     }

@@ -23,6 +23,23 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// A connection that no runtime watches.
+#[derive(Debug)]
+pub(crate) enum Detached {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Detached {
+    /// Has the current runtime watch it.
+    pub(crate) fn attach(self) -> io::Result<Transport> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Transport::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Transport::Unix),
+        }
+    }
+}
+
 /// What every HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -63,7 +80,7 @@ impl Transport {
     }
 }
 
-/// Counts reads, so that it is known whether a caller that is waited for said anything.
+/// Counts bytes, so that it is known whether a caller that is waited for said anything, and how much.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heard(Arc<AtomicU32>);
 
@@ -73,8 +90,9 @@ impl Heard {
     }
 
     /// One connection is read by one task at a time.
-    pub(crate) fn more(&self) {
-        self.0.store(self.count().wrapping_add(1), Ordering::Relaxed);
+    pub(crate) fn more(&self, bytes: usize) {
+        // It is compared with what it was not long ago, so that it may come round.
+        self.0.store(self.count().wrapping_add(bytes as u32), Ordering::Relaxed);
     }
 }
 
@@ -152,7 +170,7 @@ impl AsyncRead for Stream {
         } else {
             ready!(Pin::new(&mut self.transport).poll_read(context, to))?;
         }
-        self.heard.more();
+        self.heard.more(to.filled().len() - before);
         let Self { meter, place, .. } = &mut *self;
         if let Some((meter, clock)) = meter
             && !meter.read(&to.filled()[before..], clock.round())

@@ -26,6 +26,12 @@ mod dead_early;
 #[path = "contract/callers.rs"]
 mod callers;
 
+#[path = "contract/rights.rs"]
+mod rights;
+
+#[path = "contract/rebinding.rs"]
+mod rebinding;
+
 #[path = "contract/resource.rs"]
 mod resource;
 

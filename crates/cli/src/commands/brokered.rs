@@ -76,11 +76,7 @@ impl Brokered {
             vendor: Arc::new(vendor),
             known_tokens: Vec::new(),
         };
-        let caller = CallerSettings {
-            name: CALLER.0.to_owned(),
-            key: Secret::from(CALLER.1),
-            credentials: vec![NAME.to_owned()],
-        };
+        let caller = CallerSettings::with_key(CALLER.0, Secret::from(CALLER.1), &[NAME]);
         let settings = GatewaySettings { callers: vec![caller], ..GatewaySettings::default() };
         let (listeners, gateway, admin) = listen(&broker, settings, vec![configured]).await?;
         let dashboard = format!("http://{admin}/");
@@ -150,7 +146,8 @@ async fn listen(
     let gateway = Arc::new(gateway);
     let admin = Admin::new(Arc::clone(&gateway), AdminSettings::default(), &[admin_address.ip()]);
     let listeners =
-        Running::start(gateway, gateway_listener, Arc::new(admin), admin_listener, DRAIN);
+        Running::start(gateway, gateway_listener, Arc::new(admin), admin_listener, DRAIN)
+            .map_err(failed)?;
     Ok((listeners, gateway_address, admin_address))
 }
 

@@ -1,0 +1,148 @@
+//! Who sends a request to the API, and what it may have there: by a key, by its peer, or by a token
+//! that was handed out here.
+//!
+//! [`Gateway::admit`] finds it out, with a keyed hash or two. A connection may remember what it found
+//! for the same `Authorization`, and ask with each request whether it still
+//! [`stands`](Admitted::stands); what the request at hand may do is asked each time.
+
+use std::sync::Arc;
+
+use http::header::HeaderName;
+use http::{HeaderMap, Method};
+
+use crate::answer::Refusal;
+use crate::callers::Identity;
+use crate::connection::Peer;
+use crate::gateway::{Gateway, bearer};
+use crate::passes::{Holders, LeadsTo, Pass};
+
+/// Which credential a caller with several means.
+pub(crate) const CREDENTIAL: HeaderName = HeaderName::from_static("bellwether-credential");
+
+/// Somebody who may use something here.
+#[derive(Clone, Debug)]
+pub(crate) struct Admitted(By);
+
+#[derive(Clone, Debug)]
+enum By {
+    /// It showed its key, or is known by its peer.
+    Caller(Arc<Identity>),
+    /// It showed what was handed out here.
+    Pass(Arc<Pass>, Holder),
+}
+
+/// Who may be the one that shows a pass.
+#[derive(Clone, Debug)]
+enum Holder {
+    /// It belongs to a client that was brought.
+    Anyone,
+    /// It was given to one of these, and they are all still good.
+    OneOf(Vec<Arc<Identity>>),
+    /// It was given out before a restart; in this edition all who could have it may do the same.
+    Alike(u64),
+}
+
+impl Gateway {
+    /// Who sends this.
+    ///
+    /// # Errors
+    /// 401 for what is unknown here or must not come from this peer; 429 after many wrong keys; 403
+    /// for a page in a browser that only its certificate would make known.
+    pub(crate) fn admit(&self, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Refusal> {
+        let Some(shown) = bearer(headers) else {
+            return self.callers.identify(headers, peer).map(|caller| Admitted(By::Caller(caller)));
+        };
+        let Some(pass) = self.passes.find(&shown) else {
+            // Without callers there is no key to guess.
+            if self.clients.is_some() {
+                return Err(Refusal::unauthorized());
+            }
+            return self.callers.identify(headers, peer).map(|caller| Admitted(By::Caller(caller)));
+        };
+        let holder = self.holder(&pass, peer).ok_or_else(Refusal::unauthorized)?;
+        Ok(Admitted(By::Pass(pass, holder)))
+    }
+
+    /// Who may show this pass at this peer; `None` if nobody may any more.
+    fn holder(&self, pass: &Pass, peer: &Peer) -> Option<Holder> {
+        match &**pass.holders() {
+            Holders::Anyone => Some(Holder::Anyone),
+            Holders::Callers { marks, earlier } => {
+                let mut given = self.callers.marked(marks, peer);
+                given.retain(|identity| match &pass.leads_to {
+                    LeadsTo::Credential(offered) => identity.caller.may_use(&offered.handle),
+                    LeadsTo::Itself(_) => true,
+                });
+                if !given.is_empty() {
+                    return Some(Holder::OneOf(given));
+                }
+                match &pass.leads_to {
+                    LeadsTo::Credential(offered) if *earlier => {
+                        self.callers.all_alike(offered).map(Holder::Alike)
+                    }
+                    LeadsTo::Credential(_) | LeadsTo::Itself(_) => None,
+                }
+            }
+        }
+    }
+}
+
+impl Admitted {
+    /// Whether what was found out is still so: nothing was replaced, revoked or forgotten since, and
+    /// no key has ended. Counts as a use of a pass. Costs a comparison or two, and no hash.
+    #[allow(dead_code, reason = "for what a connection remembers")]
+    pub(crate) fn stands(&self, gateway: &Gateway) -> bool {
+        match &self.0 {
+            By::Caller(identity) => gateway.callers.stands(identity),
+            By::Pass(pass, holder) => {
+                gateway.passes.is_live(pass)
+                    && match holder {
+                        Holder::Anyone => true,
+                        Holder::OneOf(given) => {
+                            given.iter().all(|identity| gateway.callers.stands(identity))
+                        }
+                        Holder::Alike(edition) => gateway.callers.is_current(*edition),
+                    }
+            }
+        }
+    }
+
+    /// What this request leads to. `path` is the API's own.
+    ///
+    /// # Errors
+    /// 404 for a path, method or credential that is not its own, as if there were none; 400 if it
+    /// must name a credential.
+    pub(crate) fn leads_to(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<LeadsTo, Refusal> {
+        match &self.0 {
+            By::Caller(identity) => {
+                let mut all = headers.get_all(CREDENTIAL).iter();
+                let (named, None) = (all.next(), all.next()) else {
+                    return Err(Refusal::invalid_request("Bellwether-Credential comes twice"));
+                };
+                let named = named.map(|value| value.to_str().unwrap_or_default());
+                let offered = identity.caller.credential(named)?;
+                if !identity.caller.may_send(method, path) {
+                    return Err(Refusal::not_found());
+                }
+                Ok(LeadsTo::Credential(offered.clone()))
+            }
+            By::Pass(pass, holder) => {
+                let may = match holder {
+                    Holder::Anyone | Holder::Alike(_) => true,
+                    Holder::OneOf(given) => {
+                        given.iter().any(|identity| identity.caller.may_send(method, path))
+                    }
+                };
+                if may { Ok(pass.leads_to.clone()) } else { Err(Refusal::not_found()) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
