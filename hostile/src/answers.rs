@@ -148,7 +148,7 @@ async fn play(
             Ok(reply) => complaints.push(format!("then: {} {:?}", reply.status, reply.text())),
             // The connection may be over; what it carries may not be another's.
             Err(why) if why.starts_with("an answer with") => {
-                complaints.push(format!("then: {why}"))
+                complaints.push(format!("then: {why}"));
             }
             Err(_) => {}
         }

@@ -45,6 +45,8 @@ pub struct Pressure {
     pub now: good::Now,
     /// How large the process is now.
     pub resident: Resident,
+    /// A latency below this says more about the machine than about a flood.
+    pub least_latency: Duration,
 }
 
 /// The gateway under test.

@@ -259,7 +259,7 @@ async fn converse(bed: &Bed, case: &Case, bytes: &[u8], probe: &str) -> Result<H
                     continue;
                 }
                 Reading::Broken(why) => {
-                    heard.broken = Some(format!("{why}: {:?}", String::from_utf8_lossy(&unread)))
+                    heard.broken = Some(format!("{why}: {:?}", String::from_utf8_lossy(&unread)));
                 }
                 Reading::Unfinished => {
                     if is_closed && heard.end == Ended::Closed {
