@@ -80,8 +80,8 @@ pub async fn speaks_http2(bed: &Bed) -> bool {
 pub async fn floods(
     bed: &Bed,
     pressure: &Pressure,
-    streams: u64,
-    longest: Duration,
+    (streams, longest): (u64, Duration),
+    told: impl Fn(&Flood),
 ) -> (Vec<Flood>, Report) {
     let quiet = measure(bed, &pressure.now, (400, BREATH), || false).await;
     let mut played = Vec::new();
@@ -128,6 +128,7 @@ pub async fn floods(
             complaints,
         };
         flood.judge(&beside, pressure);
+        told(&flood);
         played.push(flood);
     }
     (played, heads(bed).await)

@@ -126,8 +126,9 @@ impl Hostile {
         }
         let pressure = scene.pressure(workshop, self.least_latency);
         let longest = Duration::from_secs(self.hold.max(1));
-        let (played, heads) =
-            workshop.runtime.block_on(floods(&scene.bed, &pressure, self.streams, longest));
+        let told = |flood: &Flood| eprintln!("{}: {} sent", flood.name, flood.sent);
+        let playing = floods(&scene.bed, &pressure, (self.streams, longest), told);
+        let (played, heads) = workshop.runtime.block_on(playing);
         let mut table = table(&["flood", "sent", "ended", "over idle", "p99", "quiet", "wrong!"]);
         for Flood { name, sent, ended, over_idle, p99, quiet_p99, complaints } in &played {
             let numbers = [
