@@ -11,8 +11,8 @@ use std::time::Duration;
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::{Broker, Exchange, Handle};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::{AUTHORIZATION, CONNECTION};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -172,7 +172,10 @@ impl Gateway {
             .into();
         }
         if let Err(refusal) = strict::check(&request) {
-            return refusal.into();
+            let mut answer: Answer = refusal.into();
+            // Who frames a body oddly may have meant another end of it.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return answer;
         }
         let path = request.uri().path();
         let endpoint = if self.token_paths.iter().any(|token_path| token_path == path) {
