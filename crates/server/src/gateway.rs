@@ -217,7 +217,7 @@ impl Gateway {
                 "this endpoint takes POST (RFC 6749 §3.2)",
             )
             .into();
-            let allowed = http::HeaderValue::from_static("POST");
+            let allowed = HeaderValue::from_static("POST");
             answer.headers_mut().insert(http::header::ALLOW, allowed);
             return answer;
         }
