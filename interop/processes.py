@@ -92,7 +92,7 @@ def _ready(command, lines):
         if line is None:
             raise Failure(f"`{name}` ended before it was ready: {' '.join(seen)[-300:]}")
         if line.startswith("ready "):
-            return dict(re.findall(r"(\w+)=http://(\S+)", line))
+            return dict(re.findall(r"(\w+)=https?://(\S+)", line))
         seen.append(line.strip())
 
 

@@ -105,6 +105,11 @@ impl Broker {
         Ok(())
     }
 
+    /// Where its gateway listens.
+    pub(crate) fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
     /// The credential as `/v1/credentials` shows it.
     pub(crate) fn view(&self) -> Result<View, String> {
         view(self.admin)

@@ -18,6 +18,7 @@ mod clocks;
 mod crashes;
 mod crowd;
 mod evidence;
+mod hostile;
 mod http;
 mod lanes;
 mod pace;

@@ -14,6 +14,7 @@ use crate::class::{Class, Classes};
 use crate::clocks::Jump;
 use crate::crashes::{Outcome, Point};
 use crate::crowd::Crowd;
+use crate::hostile::Hostile;
 use crate::lanes;
 use crate::pace::Pace;
 use crate::pauses::Pause;
@@ -63,6 +64,7 @@ enum Command {
     Cancels(Cancels),
     Clocks(Clocks),
     Crowd(CrowdArguments),
+    Hostile(Hostile),
 }
 
 /// Points that a seed draws.
@@ -160,6 +162,7 @@ impl CommandLine {
                 crowd.run(&workshop, self.shared.json)
             }
             Command::Cancels(cancels) => Ok(cancels.run(&workshop, &self.shared)),
+            Command::Hostile(hostile) => hostile.run(&workshop, self.shared.json),
         });
         match outcome {
             Ok(true) => ExitCode::SUCCESS,

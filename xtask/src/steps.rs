@@ -89,7 +89,15 @@ fn torture_steps(root: &Path, checks: &Path) -> Result<(), String> {
         command.arg("--bellwether").arg(root.join("target/debug/bellwether")).args(arguments);
         run(&format!("torture-{name}"), checks, command.current_dir(root))?;
     }
-    Ok(())
+    hostile_steps(root, checks)
+}
+
+/// Requests and answers that could be read two ways, floods and slow callers, each against a process
+/// of its own. About a minute; `--streams 1000000 --connections 10000 --hold 60` is the long run.
+fn hostile_steps(root: &Path, checks: &Path) -> Result<(), String> {
+    let mut command = Command::new(root.join("target/debug/bellwether-torture"));
+    command.arg("--bellwether").arg(root.join("target/debug/bellwether")).arg("hostile");
+    run("torture-hostile", checks, command.current_dir(root))
 }
 
 /// JMeter's failure, its cause read from its log and its cure; a poll of 1,000 agents through

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_broker::lifecycle::{Allowance, Demand, Quota};
+use bellwether_broker::lifecycle::{Allowance, Demand, Quota, UnixTime};
 use bellwether_broker::provider::{Budget, Provider, Refusals, Rotation};
 use bellwether_broker::{
     AuthorizationServer, Broker, CredentialSettings, Environment as BrokerEnvironment, Http1,
     Obtain, TlsError, read_roots,
 };
-use bellwether_server::{CallerSettings, HandOut, ResourceServer, Vendor};
+use bellwether_server::{CallerKey, CallerSettings, HandOut, ResourceServer, Vendor};
 use bellwether_store::{
     Clock, Escrow, FileEscrow, HolderId, Key, Keyring, MemoryEscrow, MemoryStore, Store,
 };
@@ -215,10 +215,18 @@ impl OpenVendor<'_> {
 
 /// Callers as the gateway knows them.
 pub(crate) fn callers(configuration: &Configuration) -> Vec<CallerSettings> {
+    let key = |key: &file::CallerKey| CallerKey {
+        key: key.secret.value.clone(),
+        expires: key.expires.map(UnixTime::from_secs),
+    };
     let caller = |caller: &file::Caller| CallerSettings {
         name: caller.name.clone(),
-        key: caller.key.value.clone(),
+        keys: caller.keys.iter().map(key).collect(),
+        user: caller.user,
+        certificates: caller.certificates.clone(),
         credentials: caller.credentials.clone(),
+        paths: caller.paths.clone(),
+        methods: caller.methods.clone(),
     };
     configuration.callers.iter().map(caller).collect()
 }

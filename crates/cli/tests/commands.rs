@@ -187,6 +187,48 @@ fn a_bad_file_on_reload_leaves_the_last_good_one() {
 }
 
 #[test]
+fn callers_change_with_a_reload() {
+    const NEWER: &str = "newer-key-0123456789-0123456789-newer";
+    let stage = Stage::new();
+    stage.secret_file("newer.key", NEWER);
+    let serving = stage.serve();
+    let token = serving.login(("poller", KEY)).token();
+    let good = stage.configuration();
+    let key = "key = { file = \"poller.key\" }";
+    let both = "keys = [{ file = \"newer.key\" }, { file = \"poller.key\" }]";
+    let ended =
+        "keys = [{ file = \"newer.key\" }, { file = \"poller.key\", expires = \"2020-01-31\" }]";
+    let limited = "user = 4294967294\nkey = { file = \"poller.key\" }";
+    let nowhere = "key = { file = \"poller.key\" }\npaths = [\"/nowhere\"]";
+    #[rustfmt::skip]
+    let steps = [
+        // instead of the key,  key, newer key, token at the API
+        (both,                  200, 200, 200),
+        (ended,                 401, 200, 401),
+        (limited,               401, 401, 401),
+        (nowhere,               200, 401, 404),
+        (key,                   200, 401, 200),
+    ];
+    for (number, (instead, first, newer, at_api)) in steps.into_iter().enumerate() {
+        // A line of its own for each reload, so that the next one is waited for.
+        let name = format!("caller-{number}");
+        let more = format!(
+            "\n\n[[caller]]\nname = \"{name}\"\nuser = {number}\ncredentials = [\"polling\"]\n"
+        );
+        stage.file("bellwether.toml", &(good.replace(key, instead) + &more));
+        serving.signal(Signal::HUP);
+        serving.wait_for(&format!("callers are now poller, {name}"));
+        let told = [
+            serving.login(("poller", KEY)).status,
+            serving.login(("poller", NEWER)).status,
+            serving.get("/api/x", &token).status,
+        ];
+        assert_eq!(told, [first, newer, at_api], "{instead}");
+    }
+    assert_eq!(serving.end(Signal::TERM).0.code(), Some(0));
+}
+
+#[test]
 fn a_dashboard_does_not_hold_up_a_stop() {
     let stage = Stage::new();
     let serving = stage.serve();

@@ -22,6 +22,7 @@ use crate::dashboard;
 use crate::gateway::{Gateway, bearer};
 use crate::host::Hosts;
 use crate::metrics;
+use crate::own_endpoint::{refuse_other_sites, refuse_secrets_in_query};
 use crate::places::{ConnectionLimits, Places};
 use crate::rest::is_json;
 use crate::settings::AdminSettings;
@@ -105,6 +106,9 @@ impl Admin {
             )
             .into();
         }
+        if let Err(refusal) = refuse_secrets_in_query(request.uri()) {
+            return refusal.into();
+        }
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let answer = match (&method, path.as_str()) {
@@ -171,7 +175,7 @@ impl Admin {
             .strip_prefix("/v1/credentials/")
             .and_then(|rest| rest.strip_suffix("/renew"))
             .ok_or_else(Refusal::not_found)?;
-        Self::refuse_other_sites(request.headers())?;
+        refuse_other_sites(request.headers())?;
         self.authorize(request.headers())?;
         if !is_json(request.headers()) {
             return Err(Refusal::invalid_request("the body must be application/json"));
@@ -187,21 +191,6 @@ impl Admin {
         let handle = handle.ok_or_else(Refusal::not_found)?;
         handle.renew();
         Ok(json(StatusCode::ACCEPTED, &self.view(handle)))
-    }
-
-    /// A browser says whose page sends a request; no page but ours changes anything.
-    fn refuse_other_sites(headers: &HeaderMap) -> Result<(), Refusal> {
-        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        let own_site = |site| matches!(site, "same-origin" | "none");
-        let host = text("host").unwrap_or_default();
-        let own_host = |origin: &str| {
-            origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host))
-        };
-        if text("sec-fetch-site").is_none_or(own_site) && text("origin").is_none_or(own_host) {
-            return Ok(());
-        }
-        let description = "nothing is changed for a page of another site";
-        Err(Refusal::new(StatusCode::FORBIDDEN, "cross_site", description))
     }
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -10,6 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use crate::answer::{Answer, Refusal, empty, full};
+use crate::callers::Mark;
 use crate::gateway::Gateway;
 use crate::passes::LeadsTo;
 use crate::settings::Vendor;
@@ -21,6 +22,7 @@ pub(crate) async fn once(
     vendor: &Arc<Vendor>,
     client: &Client,
     request: &CallersRequest,
+    caller: Option<Mark>,
     gateway: &Gateway,
 ) -> Result<Answer, Refusal> {
     let (authorization, form) = encode(client, request);
@@ -43,7 +45,7 @@ pub(crate) async fn once(
     match read(&message(&received, wall, &sent)).outcome {
         Ok(response) => {
             let leads_to = || LeadsTo::Itself(Arc::clone(vendor));
-            gateway.passes.issue(&response.access_token, leads_to);
+            gateway.passes.issue(&response.access_token, caller, leads_to);
         }
         // A token exchange may give what is no bearer token (RFC 8693 §2.2.1).
         Err(TokenError::UnsupportedTokenType { .. }) => {}

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::{Broker, Exchange, Handle};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::{AUTHORIZATION, CONNECTION};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -22,14 +22,18 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Refusal};
 use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
-use crate::connection::Connection;
+use crate::coalesce::Alike;
+use crate::connection::{Connection, Peer};
+use crate::ext_authz;
 use crate::host::Hosts;
 use crate::listen::Service;
+use crate::own_endpoint::{refuse_other_sites, refuse_secrets_in_query};
 use crate::passes::Passes;
 use crate::places::Places;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
-use crate::settings::{GatewaySettings, Vendor};
+use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
+use crate::strict;
 use crate::token_request::MAX_FORM;
 use crate::upstream::Pool;
 
@@ -42,6 +46,8 @@ pub struct Gateway {
     pub(crate) clients: Option<Clients>,
     pub(crate) passes: Passes,
     pub(crate) exchange: Exchange,
+    /// None if nothing is shared between requests.
+    pub(crate) alike: Option<Alike>,
     pub(crate) hosts: Hosts,
     pub(crate) connections: Arc<Places>,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
@@ -77,10 +83,16 @@ impl Gateway {
         for Configured { handle, vendor, known_tokens } in configured {
             let name = handle.name();
             let credential = Offered { handle, vendor };
-            passes.know(&credential, known_tokens);
+            // Where tokens are local, nobody was given a real one.
+            let known_tokens = match settings.hand_out {
+                HandOut::Real => known_tokens,
+                HandOut::Local => Vec::new(),
+            };
+            passes.know_of_callers(&credential, known_tokens);
             offered.insert(name, credential);
         }
-        let callers = Callers::new(&settings.callers, &offered, broker.keyring());
+        let callers = std::mem::take(&mut settings.callers);
+        let callers = Callers::new(broker.clone(), &callers, &offered);
         let open = settings.open.take();
         let vendors = || offered.values().map(|offered| &*offered.vendor).chain(&open);
         let refusals_are_400 = vendors().any(|vendor| vendor.refusals_are_400);
@@ -98,6 +110,7 @@ impl Gateway {
         }
         Self {
             exchange: Exchange::new(&broker),
+            alike: Alike::new(&settings),
             hosts: Hosts::new(listen, &settings.hosts),
             connections: Places::new(settings.connections),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
@@ -120,6 +133,14 @@ impl Gateway {
         let mut handles: Vec<Handle> = configured.chain(brought).collect();
         handles.sort_by_key(Handle::name);
         handles
+    }
+
+    /// From now on these callers, and no others. Connections and tokens of those that are gone are
+    /// worth nothing with their next request.
+    pub fn replace_callers(&self, callers: &[CallerSettings]) {
+        let offered = self.configured.iter();
+        let offered = offered.map(|offered| (offered.handle.name(), offered.clone())).collect();
+        self.callers.replace(callers, &offered);
     }
 
     /// The time by the broker's clock.
@@ -150,24 +171,44 @@ impl Gateway {
             )
             .into();
         }
+        if let Err(refusal) = strict::check(&request) {
+            let mut answer: Answer = refusal.into();
+            // Who frames a body oddly may have meant another end of it.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return answer;
+        }
         let path = request.uri().path();
-        if self.token_paths.iter().any(|token_path| token_path == path) {
-            return self.form(request, Endpoint::Token(&connection.memory)).await;
-        }
-        if path == self.revoke_path || path == "/oauth/revoke" {
-            return self.form(request, Endpoint::Revocation).await;
-        }
-        if path.starts_with("/bellwether/") {
-            return match path.strip_prefix(rest::PREFIX).map(str::to_owned) {
-                Some(rest) => self.form(request, Endpoint::Credential(rest)).await,
-                None => Refusal::not_found().into(),
-            };
-        }
-        self.resource(request, pool).await
+        let endpoint = if self.token_paths.iter().any(|token_path| token_path == path) {
+            Endpoint::Token(&connection.memory)
+        } else if path == self.revoke_path || path == "/oauth/revoke" {
+            Endpoint::Revocation
+        } else if path == ext_authz::CHECK {
+            return self.check(request, &connection.peer).await;
+        } else if path.starts_with("/bellwether/") {
+            match path.strip_prefix(rest::PREFIX) {
+                Some(rest) => Endpoint::Credential(rest.to_owned()),
+                None => return Refusal::not_found().into(),
+            }
+        } else {
+            return self.resource(request, connection, pool).await;
+        };
+        // Apart, so that a request to the API does not carry its state about.
+        Box::pin(self.form(request, endpoint, &connection.peer)).await
     }
 
-    async fn form(&self, request: Request<Incoming>, endpoint: Endpoint<'_>) -> Answer {
+    async fn form(
+        &self,
+        request: Request<Incoming>,
+        endpoint: Endpoint<'_>,
+        peer: &Peer,
+    ) -> Answer {
         let (parts, body) = request.into_parts();
+        // What Envoy puts behind its question is the address of another request.
+        let about_another = matches!(&endpoint, Endpoint::Credential(rest) if rest::is_about(rest));
+        let ours = if about_another { Ok(()) } else { refuse_secrets_in_query(&parts.uri) };
+        if let Err(refusal) = ours.and_then(|()| refuse_other_sites(&parts.headers)) {
+            return refusal.into();
+        }
         let post_only = !matches!(endpoint, Endpoint::Credential(_));
         if post_only && parts.method != Method::POST {
             let mut answer: Answer = Refusal::new(
@@ -176,7 +217,7 @@ impl Gateway {
                 "this endpoint takes POST (RFC 6749 §3.2)",
             )
             .into();
-            let allowed = http::HeaderValue::from_static("POST");
+            let allowed = HeaderValue::from_static("POST");
             answer.headers_mut().insert(http::header::ALLOW, allowed);
             return answer;
         }
@@ -195,11 +236,11 @@ impl Gateway {
         match endpoint {
             Endpoint::Token(memory) => {
                 let asked = Asked { uri: &parts.uri, headers: &parts.headers, body: &body };
-                self.token(asked, memory).await
+                self.token(asked, memory, peer).await
             }
-            Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body).await,
+            Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body, peer).await,
             Endpoint::Credential(rest) => {
-                self.credential(&parts.method, &rest, &parts.headers, &body).await
+                self.credential(&parts.method, &rest, &parts.headers, &body, peer).await
             }
         }
     }

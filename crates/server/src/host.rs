@@ -28,21 +28,31 @@ impl Hosts {
     /// Whether this value of `Host` names us.
     pub(crate) fn is_ours(&self, host: &str) -> bool {
         let (name, port) = split_port(host);
+        if !port.is_none_or(is_port) {
+            return false;
+        }
         let is = |further: &String| {
             further.eq_ignore_ascii_case(host) || further.eq_ignore_ascii_case(name)
         };
         if self.further.iter().any(is) {
             return true;
         }
-        if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-            return false;
-        }
-        let bare = name.trim_start_matches('[').trim_end_matches(']');
-        match bare.parse::<IpAddr>() {
+        // An IPv6 address stands in brackets, and nothing else does (RFC 3986 §3.2.2).
+        let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let address = match bracketed {
+            Some(bare) => bare.parse().map(IpAddr::V6),
+            None => name.parse().map(IpAddr::V4),
+        };
+        match address {
             Ok(address) => address.is_loopback() || self.listen.contains(&address),
             Err(_) => name.eq_ignore_ascii_case("localhost"),
         }
     }
+}
+
+/// Digits alone: a sign is none of a port (RFC 3986 §3.2.3).
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
 /// Splits `name:port`; a bare IPv6 address in brackets has colons of its own.
@@ -78,6 +88,13 @@ mod tests {
             ("127.0.0.1.evil.test",  false),
             ("192.0.2.8",            false),
             ("localhost:port",       false),
+            ("localhost:+80",        false),
+            ("localhost:",           false),
+            ("gw.test:evil",         false),
+            ("[127.0.0.1]",          false),
+            ("127.0.0.1]",           false),
+            ("[[::1]]",              false),
+            ("::1",                  false),
             ("",                     false),
         ];
         for (host, expected) in cases {

@@ -4,26 +4,24 @@
 //! into it here.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{COOKIE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper::rt::{Executor, Timer};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 
-use crate::answer::{Answer, Body, Refusal};
+use crate::answer::{Body, Refusal};
 use crate::connection::Connection;
 use crate::listen::{HEADER_TIMEOUT, Service};
-use crate::rounds::{Attendance, Found, Graceful, HeadClock, RoundClock};
+use crate::rounds::{Attendance, Found, Graceful, HeadClock};
 use crate::stream::Stream;
+use crate::streams::{Idleness, Sent, Streams};
 
 const MAX_HEADERS: usize = 100;
 /// Bytes of one request's head.
@@ -45,8 +43,6 @@ const MOST_RESET_BY_US: usize = 128;
 /// A peer that is gone is found out after both.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// A peer that was told to come to an end has this long to hear it.
-const GOODBYE: Duration = Duration::from_secs(20);
 
 /// Serves HTTP/1.1 until the connection ends, or becomes something else.
 pub(crate) async fn http1<S: Service>(
@@ -67,7 +63,6 @@ pub(crate) async fn http1<S: Service>(
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     log(attendance.carry(served, || Found::Well).await, &theirs);
@@ -85,14 +80,16 @@ pub(crate) async fn http2<S: Service>(
     let theirs = Arc::clone(&connection);
     let streams = Streams::default();
     let mut idleness = Idleness::new(streams.clone(), clock.clone(), keep_alive);
+    let counted = streams.clone();
     let answer = service_fn(move |mut request| {
         let (service, connection) = (Arc::clone(&service), Arc::clone(&connection));
+        let counted = counted.clone();
         async move {
             let answer = match as_http1(&mut request) {
                 Ok(()) => service.answer(request, connection).await,
                 Err(refusal) => refusal.into(),
             };
-            Ok::<Answer, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|body| Sent::new(body, &counted)))
         }
     });
     let served = http2::Builder::new(streams)
@@ -131,79 +128,12 @@ where
 
 impl<S> Graceful for http2::Connection<TokioIo<Stream>, S, Streams>
 where
-    S: HttpService<Incoming, ResBody = Body>,
+    S: HttpService<Incoming, ResBody = Sent<Body>>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Send + 'static,
 {
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
-    }
-}
-
-/// Carries the streams of one HTTP/2 connection, and counts them.
-#[derive(Clone, Debug, Default)]
-struct Streams(Arc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    open: AtomicU32,
-    begun: AtomicU32,
-}
-
-impl<F> Executor<F> for Streams
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.open.fetch_add(1, Ordering::Relaxed);
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
-        let open = Open(Arc::clone(&self.0));
-        tokio::spawn(async move {
-            stream.await;
-            drop(open);
-        });
-    }
-}
-
-struct Open(Arc<Counts>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Since when a connection has had no stream. Pings keep it alive only while its caller wants more.
-struct Idleness {
-    streams: Streams,
-    clock: RoundClock,
-    keep_alive: Duration,
-    begun: u32,
-    since: Instant,
-}
-
-impl Idleness {
-    fn new(streams: Streams, clock: RoundClock, keep_alive: Duration) -> Self {
-        let since = clock.now();
-        Self { streams, clock, keep_alive, begun: 0, since }
-    }
-
-    fn look(&mut self) -> Found {
-        let now = self.clock.now();
-        let counts = &self.streams.0;
-        let begun = counts.begun.load(Ordering::Relaxed);
-        if counts.open.load(Ordering::Relaxed) > 0 || begun != self.begun {
-            (self.begun, self.since) = (begun, now);
-        }
-        let idle = now.saturating_duration_since(self.since);
-        if idle >= self.keep_alive + GOODBYE {
-            Found::Stuck
-        } else if idle >= self.keep_alive {
-            Found::Idle
-        } else {
-            Found::Well
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! are was found out the first time; from then on they are compared, whole and in constant time,
 //! with what was accepted then. So the client is authenticated by each request, and only who sends
 //! exactly what was verified meets its token. What changed meanwhile (a secret that was displaced,
-//! settings that were replaced) makes the request a new one.
+//! a key that ended, callers or settings that were replaced) makes the request a new one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::callers::Offered;
+use crate::callers::{Callers, Identity, Mark, Offered};
 use crate::clients::Brought;
 
 /// Longer requests are read each time.
@@ -51,7 +51,7 @@ pub(crate) enum Verdict {
     /// The authorization server verified the client.
     Verified(Arc<Brought>),
     /// The caller showed its key, and asked for what these settings give.
-    Configured(Arc<Credential>),
+    Configured(Arc<Identity>, Arc<Credential>),
 }
 
 impl Remembered {
@@ -66,12 +66,22 @@ impl Remembered {
     }
 
     /// Whether this request is the same, and still as good.
-    pub(crate) fn is_again(&self, asked: &Asked<'_>) -> bool {
+    pub(crate) fn is_again(&self, asked: &Asked<'_>, callers: &Callers) -> bool {
         let stands = match &self.verdict {
             Verdict::Verified(brought) => brought.stands(),
-            Verdict::Configured(settings) => self.offered.handle.is_configured_with(settings),
+            Verdict::Configured(identity, settings) => {
+                callers.stands(identity) && self.offered.handle.is_configured_with(settings)
+            }
         };
         stands && asked.is(&self.request)
+    }
+
+    /// The caller that its token is given to; `None` for a client that was brought.
+    pub(crate) fn caller(&self) -> Option<Mark> {
+        match &self.verdict {
+            Verdict::Verified(_) => None,
+            Verdict::Configured(identity, _) => Some(identity.mark),
+        }
     }
 }
 

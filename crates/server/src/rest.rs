@@ -5,22 +5,47 @@ use bellwether_broker::oauth::{Scope, Secret};
 use bellwether_broker::{Refusal as Refused, Token};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use crate::access::CREDENTIAL;
 use crate::answer::{Answer, Refusal, empty, json};
-use crate::callers::Offered;
-use crate::gateway::{Gateway, bearer};
+use crate::authorization::{About, Asker};
+use crate::callers::{Mark, Offered};
+use crate::connection::Peer;
+use crate::gateway::Gateway;
 use crate::passes::LeadsTo;
 use crate::settings::HandOut;
 use crate::token_endpoint::{expires_in, no_token};
+use crate::trusted::{is_trusted, was_forwarded};
 
 /// Where these paths begin.
 pub(crate) const PREFIX: &str = "/bellwether/v1/credentials/";
 
-/// Headers that only something between the caller and us would add.
-const OF_PROXIES: [&str; 5] =
-    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+/// Envoy removes the headers named in this one before it passes the request on.
+const ENVOY_REMOVES: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+
+/// Whether what follows [`PREFIX`] is a question with another request's path behind it.
+pub(crate) fn is_about(rest: &str) -> bool {
+    path_behind(rest).is_some()
+}
+
+/// The path that Envoy puts behind its question.
+fn path_behind(rest: &str) -> Option<&str> {
+    let (_, what) = rest.split_once('/')?;
+    what.strip_prefix("authorization").filter(|path| path.starts_with('/'))
+}
+
+/// What a trusted proxy says of the request that it asks about.
+fn about<'a>(rest: &'a str, method: &'a Method, headers: &'a HeaderMap) -> Option<About<'a>> {
+    if let Some(path) = path_behind(rest) {
+        return Some(About { method: method.as_str(), path });
+    }
+    let asks = rest.ends_with("/authorization");
+    let header = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let (method, path) = (header("x-forwarded-method")?, header("x-forwarded-uri")?);
+    asks.then_some(About { method, path })
+}
 
 #[derive(Serialize)]
 struct TokenBody<'a> {
@@ -49,8 +74,9 @@ impl Gateway {
         rest: &str,
         headers: &HeaderMap,
         body: &Bytes,
+        peer: &Peer,
     ) -> Answer {
-        match self.try_credential(method, rest, headers, body).await {
+        match self.try_credential(method, rest, headers, body, peer).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
@@ -62,33 +88,44 @@ impl Gateway {
         rest: &str,
         headers: &HeaderMap,
         body: &Bytes,
+        peer: &Peer,
     ) -> Result<Answer, Refusal> {
-        if OF_PROXIES.iter().any(|name| headers.contains_key(*name)) {
-            return Err(Refusal::new(
-                StatusCode::FORBIDDEN,
-                "forwarded_request",
-                "requests that came through a proxy are not answered here",
-            ));
+        let trusted = is_trusted(&self.settings.trusted_proxies, peer);
+        if !trusted && was_forwarded(headers) {
+            return Err(Refusal::forwarded());
         }
-        let key = bearer(headers).ok_or_else(Refusal::unauthorized)?;
-        let caller = self.callers.with_key(key.expose(), self.broker.keyring());
-        let caller = caller.ok_or_else(Refusal::unauthorized)?;
-        let (name, what) = rest.split_once('/').ok_or_else(Refusal::not_found)?;
-        let offered = caller.credential(Some(name))?;
+        let about = trusted.then(|| about(rest, method, headers)).flatten();
+        let (name, what) = match rest.split_once('/') {
+            Some((name, what)) => (name, Some(what)),
+            None => (rest, None),
+        };
+        let asker = self.asker(headers, peer, Some(name), about)?;
+        let what = what.ok_or_else(Refusal::not_found)?;
         match (method, what) {
             (&Method::GET, "token") => {
+                let Asker { offered, mark } = &asker;
                 let token = offered.handle.hand_out().await;
                 let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
-                Ok(self.token_answer(offered, &token))
+                Ok(self.token_answer(offered, *mark, &token))
             }
             (&Method::GET, "authorization") => {
-                let token = offered.handle.token().await;
-                let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
-                let mut answer = empty(StatusCode::NO_CONTENT);
-                answer.headers_mut().insert(AUTHORIZATION, self.authorization(offered, &token));
+                self.to_be_sent(&asker, StatusCode::NO_CONTENT).await
+            }
+            // A proxy asks with the method of the request that it is asked about.
+            (_, "authorization") if trusted => {
+                self.to_be_sent(&asker, StatusCode::NO_CONTENT).await
+            }
+            // Only Envoy puts a path behind it, and it takes nothing but 200 for a yes.
+            _ if is_about(rest) => {
+                if !trusted {
+                    return Err(Refusal::forwarded());
+                }
+                let mut answer = self.to_be_sent(&asker, StatusCode::OK).await?;
+                let removed = HeaderValue::from(CREDENTIAL);
+                answer.headers_mut().insert(ENVOY_REMOVES, removed);
                 Ok(answer)
             }
-            (&Method::POST, "rejected") => self.rejected(offered, headers, body).await,
+            (&Method::POST, "rejected") => self.rejected(&asker, headers, body).await,
             (_, "token" | "authorization" | "rejected") => Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -101,10 +138,11 @@ impl Gateway {
     /// "This one was refused": renews only if it is still held; answers with the one to use now.
     async fn rejected(
         &self,
-        offered: &Offered,
+        asker: &Asker,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Answer, Refusal> {
+        let Asker { offered, mark } = asker;
         if !is_json(headers) {
             return Err(Refusal::invalid_request("the body must be application/json"));
         }
@@ -122,33 +160,30 @@ impl Gateway {
             },
             None => offered.handle.hand_out().await.map_err(refused)?,
         };
-        Ok(self.token_answer(offered, &token))
+        let mut answer = self.token_answer(offered, *mark, &token);
+        // For a proxy, which reads no body.
+        answer.headers_mut().insert(AUTHORIZATION, self.header_with(asker, &token));
+        Ok(answer)
     }
 
-    /// The header a caller may send: where tokens are local, it is good at this gateway alone.
-    fn authorization(&self, offered: &Offered, token: &Token) -> HeaderValue {
-        match self.settings.hand_out {
-            HandOut::Real => token.authorization().clone(),
-            HandOut::Local => {
-                let local = self.passes.local_text(offered, token);
-                let value = HeaderValue::from_str(&format!("Bearer {}", local.expose()));
-                let mut value = value.unwrap_or(HeaderValue::from_static(""));
-                value.set_sensitive(true);
-                value
-            }
-        }
+    /// Nothing but the header to send to the API.
+    async fn to_be_sent(&self, asker: &Asker, status: StatusCode) -> Result<Answer, Refusal> {
+        let authorization = self.authorization(asker).await?;
+        let mut answer = empty(status);
+        answer.headers_mut().insert(AUTHORIZATION, authorization);
+        Ok(answer)
     }
 
-    fn token_answer(&self, offered: &Offered, token: &Token) -> Answer {
+    fn token_answer(&self, offered: &Offered, mark: Mark, token: &Token) -> Answer {
         let local;
         let access_token = match self.settings.hand_out {
             HandOut::Real => {
-                self.passes.issue_held(token, offered);
+                self.passes.issue_held(token, Some(mark), offered);
                 token.access_token()
             }
             HandOut::Local => {
-                local = self.passes.local_text(offered, token);
-                self.passes.issue(&local, || LeadsTo::Credential(offered.clone()));
+                local = self.passes.local_text(offered, Some(mark), token);
+                self.passes.issue(&local, Some(mark), || LeadsTo::Credential(offered.clone()));
                 &local
             }
         };

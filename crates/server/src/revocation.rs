@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use crate::answer::{Answer, Refusal, empty};
 use crate::callers::Offered;
+use crate::connection::Peer;
 use crate::gateway::Gateway;
 use crate::passes::LeadsTo;
 use crate::settings::HandOut;
@@ -19,14 +20,26 @@ use crate::token_request::CallersRequest;
 
 impl Gateway {
     /// Answers a revocation request: 200 whether the token was known or not (RFC 7009 §2.2).
-    pub(crate) async fn revoke(&self, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Answer {
-        match self.try_revoke(uri, headers, body).await {
+    pub(crate) async fn revoke(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &Bytes,
+        peer: &Peer,
+    ) -> Answer {
+        match self.try_revoke(uri, headers, body, peer).await {
             Ok(()) => empty(StatusCode::OK),
             Err(refusal) => refusal.into(),
         }
     }
 
-    async fn try_revoke(&self, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+    async fn try_revoke(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &[u8],
+        peer: &Peer,
+    ) -> Result<(), Refusal> {
         // A revocation request has no grant_type; the rest is read alike.
         let mut form = body.to_vec();
         form.extend_from_slice(b"&grant_type=revocation");
@@ -38,28 +51,33 @@ impl Gateway {
         let allowed = match &self.clients {
             Some(_) => None,
             None => {
-                let keyring = self.broker.keyring();
-                let offered =
-                    self.callers.client(&request.client_id, request.secret.as_ref(), keyring)?;
-                Some(offered.handle.name())
+                let secret = request.secret.as_ref();
+                Some(self.callers.client(&request.client_id, secret, peer)?)
             }
         };
-        match self.passes.find(token) {
-            Some(LeadsTo::Credential(offered)) => {
+        let Some(pass) = self.passes.find(token) else { return Ok(()) };
+        match &pass.leads_to {
+            LeadsTo::Credential(offered) => {
                 let settings = offered.handle.settings();
-                let own = match allowed {
-                    Some(name) => name == settings.name(),
+                let own = match &allowed {
+                    Some((_, own)) => own.handle.name() == settings.name(),
                     None => {
                         settings.client().id == request.client_id
                             && settings.client().authentication.secret() == request.secret.as_ref()
                     }
                 };
                 if own {
-                    self.say_refused(&offered, token).await;
+                    self.say_refused(offered, token).await;
                 }
             }
-            Some(LeadsTo::Itself(_)) => self.passes.revoke(token),
-            None => {}
+            LeadsTo::Itself(_) => {
+                // Only whoever it was issued to ends it (RFC 7009 §2.1).
+                let own =
+                    allowed.is_none_or(|(identity, _)| pass.holders().include(&identity.mark));
+                if own {
+                    self.passes.revoke(token);
+                }
+            }
         }
         Ok(())
     }
@@ -79,7 +97,7 @@ impl Gateway {
             HandOut::Real => offered.handle.held_token(text),
             HandOut::Local => {
                 let mut held = offered.handle.held_tokens();
-                held.find(|token| self.passes.local_text(offered, token) == *text)
+                held.find(|token| self.passes.is_local_text(text, offered, token))
             }
         }
     }

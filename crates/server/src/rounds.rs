@@ -214,9 +214,13 @@ impl Timer for HeadClock {
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         let now = self.now();
-        let silent = Some(Silence { heard: self.heard.count(), until: now + self.keep_alive });
-        let limit = deadline.saturating_duration_since(now);
-        Box::pin(HeadDeadline { clock: self.clone(), limit, at: deadline, silent })
+        Box::pin(HeadDeadline {
+            clock: self.clone(),
+            limit: deadline.saturating_duration_since(now),
+            heard: self.heard.count(),
+            kept_until: now + self.keep_alive,
+            begun: None,
+        })
     }
 
     fn now(&self) -> Instant {
@@ -224,18 +228,19 @@ impl Timer for HeadClock {
     }
 }
 
+/// Half a head of so many bytes is held for no longer than this: thousands would fill the memory.
+const LARGE_HEAD: u32 = 12 * 1024;
+const LARGE_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// For the next head.
 struct HeadDeadline {
     clock: HeadClock,
     limit: Duration,
-    at: Instant,
-    /// Until its first byte.
-    silent: Option<Silence>,
-}
-
-struct Silence {
+    /// Bytes that had come before it.
     heard: u32,
-    until: Instant,
+    kept_until: Instant,
+    /// When its first byte came.
+    begun: Option<Instant>,
 }
 
 impl Sleep for HeadDeadline {}
@@ -245,14 +250,11 @@ impl Future for HeadDeadline {
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         let now = self.clock.now();
-        let until = match &self.silent {
-            Some(silence) if silence.heard == self.clock.heard.count() => silence.until,
-            Some(_) => {
-                self.silent = None;
-                self.at = now + self.limit;
-                self.at
-            }
-            None => self.at,
+        let bytes = self.clock.heard.count().wrapping_sub(self.heard);
+        let until = match bytes {
+            0 => self.kept_until,
+            LARGE_HEAD.. => *self.begun.get_or_insert(now) + LARGE_HEAD_TIMEOUT,
+            _ => *self.begun.get_or_insert(now) + self.limit,
         };
         if now < until { Poll::Pending } else { Poll::Ready(()) }
     }
@@ -340,6 +342,8 @@ mod tests {
         let heard = Heard::default();
         let clock = HeadClock::new(rounds.clock(), heard.clone(), Duration::from_secs(75));
         let head = async {
+            // Between two rounds, so that it is clear which was the latest.
+            sleep(ROUND / 2).await;
             // Nothing is said for 70 s of the 75.
             let silent = clock.sleep(PATIENCE);
             tokio::pin!(silent);
@@ -348,13 +352,19 @@ mod tests {
                 assert!(!looked(&mut silent), "it is kept");
                 sleep(ROUND).await;
             }
-            heard.more();
+            heard.more(10);
             // Its first byte begins the 30 s.
             for _ in 0..6 {
                 assert!(!looked(&mut silent), "it has begun");
                 sleep(ROUND).await;
             }
             assert!(looked(&mut silent), "half a head");
+            let large = clock.sleep(PATIENCE);
+            tokio::pin!(large);
+            heard.more(20_000);
+            assert!(!looked(&mut large), "it has begun");
+            sleep(Duration::from_secs(10)).await;
+            assert!(looked(&mut large), "half a large head");
             let silent = clock.sleep(PATIENCE);
             tokio::pin!(silent);
             sleep(Duration::from_secs(76)).await;

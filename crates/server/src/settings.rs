@@ -6,12 +6,14 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bellwether_broker::AuthorizationServer;
-use bellwether_broker::lifecycle::Quota;
+use bellwether_broker::lifecycle::{Quota, UnixTime};
 use bellwether_broker::oauth::Secret;
+use http::Method;
 
 use crate::upstream::ResourceServer;
 
 use crate::places::ConnectionLimits;
+use crate::trusted::TrustedProxy;
 
 /// What callers are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,15 +46,45 @@ pub struct Vendor {
     pub quota: Option<Quota>,
 }
 
-/// A caller of configured credentials.
-#[derive(Debug)]
+/// A caller of configured credentials. It is known by a key, by its peer, or, where both are given, by
+/// both together.
+#[derive(Debug, Default)]
 pub struct CallerSettings {
     /// Its name, and its client id at the token endpoint.
     pub name: String,
-    /// What it shows; 32 to 256 visible ASCII characters.
-    pub key: Secret,
+    /// What it may show; several while one is changed.
+    pub keys: Vec<CallerKey>,
+    /// The user it runs as, known over a unix socket.
+    pub user: Option<u32>,
+    /// DNS names and URIs, one of which its verified certificate has.
+    pub certificates: Vec<String>,
     /// The credentials it may use.
     pub credentials: Vec<String>,
+    /// The API's paths it may use, in whole segments, `/*` at the end for all below; `None` for all.
+    pub paths: Option<Vec<String>>,
+    /// The methods it may use on API paths; `None` for all. `GET` includes `HEAD`.
+    pub methods: Option<Vec<Method>>,
+}
+
+impl CallerSettings {
+    /// A caller with one key that does not end, and no limits.
+    pub fn with_key(name: &str, key: Secret, credentials: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            keys: vec![CallerKey { key, expires: None }],
+            credentials: credentials.iter().map(|name| (*name).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What a caller shows.
+#[derive(Debug)]
+pub struct CallerKey {
+    /// 32 to 256 visible ASCII characters.
+    pub key: Secret,
+    /// From then on it is wrong.
+    pub expires: Option<UnixTime>,
 }
 
 /// Settings of the gateway listener.
@@ -62,6 +94,8 @@ pub struct GatewaySettings {
     pub hand_out: HandOut,
     /// Further values of `Host` that are accepted.
     pub hosts: Vec<String>,
+    /// Peers that may ask for others below `/bellwether/v1`, and speak `ext_authz`.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// What SDKs put before the token path.
     pub login_path: String,
     /// What SDKs put before API paths.
@@ -76,6 +110,12 @@ pub struct GatewaySettings {
     pub body_timeout: Duration,
     /// How long the resource server may take from the end of a request to the head of its answer.
     pub answer_timeout: Duration,
+    /// Whether identical GETs in flight are asked once.
+    pub coalesce: bool,
+    /// How long an answer is kept that allows it, at most; `None` keeps none.
+    pub cache: Option<Duration>,
+    /// Bytes of kept answers, at most.
+    pub cache_size: usize,
     /// How long nothing may move in the body of an answer, or over an upgraded connection.
     pub silence: Duration,
     /// Threads that serve callers.
@@ -93,6 +133,7 @@ impl Default for GatewaySettings {
         Self {
             hand_out: HandOut::Real,
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             login_path: String::new(),
             api_path: String::new(),
             refresh_replay: Duration::from_secs(600),
@@ -100,6 +141,9 @@ impl Default for GatewaySettings {
             replay_body: 1 << 20,
             body_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(60),
+            coalesce: false,
+            cache: None,
+            cache_size: 16 << 20,
             silence: Duration::from_secs(300),
             workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             connections: ConnectionLimits::default(),

@@ -80,7 +80,7 @@ impl Transport {
     }
 }
 
-/// Counts reads, so that it is known whether a caller that is waited for said anything.
+/// Counts bytes, so that it is known whether a caller that is waited for said anything, and how much.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heard(Arc<AtomicU32>);
 
@@ -90,8 +90,9 @@ impl Heard {
     }
 
     /// One connection is read by one task at a time.
-    pub(crate) fn more(&self) {
-        self.0.store(self.count().wrapping_add(1), Ordering::Relaxed);
+    pub(crate) fn more(&self, bytes: usize) {
+        // It is compared with what it was not long ago, so that it may come round.
+        self.0.store(self.count().wrapping_add(bytes as u32), Ordering::Relaxed);
     }
 }
 
@@ -169,7 +170,7 @@ impl AsyncRead for Stream {
         } else {
             ready!(Pin::new(&mut self.transport).poll_read(context, to))?;
         }
-        self.heard.more();
+        self.heard.more(to.filled().len() - before);
         let Self { meter, place, .. } = &mut *self;
         if let Some((meter, clock)) = meter
             && !meter.read(&to.filled()[before..], clock.round())

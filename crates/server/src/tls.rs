@@ -104,11 +104,13 @@ fn configure(material: TlsMaterial<'_>) -> Result<Arc<ServerConfig>, TlsError> {
             )
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => TlsError::Key(
-            "is not the key of the certificate; name the two that were made together".to_owned(),
-        ),
-        error => TlsError::Certificate(format!("cannot be used: {error}")),
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+        if matches!(error, rustls::Error::InconsistentKeys(_)) {
+            let why = "is not the key of the certificate; name the two that were made together";
+            TlsError::Key(why.to_owned())
+        } else {
+            TlsError::Certificate(format!("cannot be used: {error}"))
+        }
     })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -11,7 +11,8 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
 use crate::answer::{Answer, Refusal, json, json_bytes, rendered};
-use crate::callers::Offered;
+use crate::callers::{Mark, Offered};
+use crate::connection::Peer;
 use crate::forward;
 use crate::gateway::Gateway;
 use crate::passes::LeadsTo;
@@ -46,10 +47,11 @@ impl<'a> TokenBody<'a> {
 
 impl Gateway {
     /// Answers a token request.
-    pub(crate) async fn token(&self, asked: Asked<'_>, memory: &Memory) -> Answer {
-        let answer = match memory.take().filter(|known| known.is_again(&asked)) {
+    pub(crate) async fn token(&self, asked: Asked<'_>, memory: &Memory, peer: &Peer) -> Answer {
+        let again = memory.take().filter(|known| known.is_again(&asked, &self.callers));
+        let answer = match again {
             Some(known) => self.hand_out_again(known, memory).await,
-            None => self.grant(asked, memory).await,
+            None => self.grant(asked, memory, peer).await,
         };
         match answer {
             Ok(answer) => answer,
@@ -57,7 +59,12 @@ impl Gateway {
         }
     }
 
-    async fn grant(&self, asked: Asked<'_>, memory: &Memory) -> Result<Answer, Refusal> {
+    async fn grant(
+        &self,
+        asked: Asked<'_>,
+        memory: &Memory,
+        peer: &Peer,
+    ) -> Result<Answer, Refusal> {
         let Asked { uri, headers, body } = asked;
         let request =
             CallersRequest::read(uri, headers, body).map_err(|refusal| self.as_vendor(refusal))?;
@@ -69,21 +76,21 @@ impl Gateway {
             return match request.grant_type.as_str() {
                 "client_credentials" if !request.has_assertion() => {
                     let (brought, offered) = clients.credential(&request, &self.passes).await;
-                    let answer = self.hand_out(&offered, renew).await?;
+                    let answer = self.hand_out(&offered, None, renew).await?;
                     clients.verified(&brought, &self.passes);
                     self.remember(&asked, offered, Verdict::Verified(brought), memory);
                     Ok(answer)
                 }
                 "refresh_token" if !request.has_assertion() => {
                     let client = clients.client(&request);
-                    self.refresh(&request, vendor, client).await
+                    self.refresh(&request, None, vendor, client).await
                 }
-                _ => forward::once(vendor, &clients.client(&request), &request, self).await,
+                _ => forward::once(vendor, &clients.client(&request), &request, None, self).await,
             };
         }
-        let offered =
-            self.callers.client(&request.client_id, request.secret.as_ref(), self.broker.keyring());
-        let offered = offered.map_err(|refusal| self.as_vendor(refusal))?;
+        let caller = self.callers.client(&request.client_id, request.secret.as_ref(), peer);
+        let (identity, offered) = caller.map_err(|refusal| self.as_vendor(refusal))?;
+        let mark = Some(identity.mark);
         let settings = offered.handle.settings();
         match request.grant_type.as_str() {
             "client_credentials" => {
@@ -101,31 +108,36 @@ impl Gateway {
                         "this credential is configured with other parameters; leave them out",
                     ));
                 }
-                let answer = self.hand_out(offered, renew).await?;
-                self.remember(&asked, offered.clone(), Verdict::Configured(settings), memory);
+                let answer = self.hand_out(&offered, mark, renew).await?;
+                self.remember(&asked, offered, Verdict::Configured(identity, settings), memory);
                 Ok(answer)
             }
             "refresh_token" => {
-                self.refresh(&request, &offered.vendor, settings.client().clone()).await
+                self.refresh(&request, mark, &offered.vendor, settings.client().clone()).await
             }
-            _ => forward::once(&offered.vendor, settings.client(), &request, self).await,
+            _ => forward::once(&offered.vendor, settings.client(), &request, mark, self).await,
         }
     }
 
     /// A token of a shared credential, with what is left of its life.
-    async fn hand_out(&self, offered: &Offered, renew: bool) -> Result<Answer, Refusal> {
+    async fn hand_out(
+        &self,
+        offered: &Offered,
+        caller: Option<Mark>,
+        renew: bool,
+    ) -> Result<Answer, Refusal> {
         let handle = &offered.handle;
         let token = if renew { handle.no_cache().await } else { handle.hand_out().await };
         let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
         let local;
         let access_token = match self.settings.hand_out {
             HandOut::Real => {
-                self.passes.issue_held(&token, offered);
+                self.passes.issue_held(&token, caller, offered);
                 token.access_token()
             }
             HandOut::Local => {
-                local = self.passes.local_text(offered, &token);
-                self.passes.issue(&local, || LeadsTo::Credential(offered.clone()));
+                local = self.passes.local_text(offered, caller, &token);
+                self.passes.issue(&local, caller, || LeadsTo::Credential(offered.clone()));
                 &local
             }
         };
@@ -150,7 +162,7 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let Offered { handle, vendor } = &known.offered;
         let token = handle.hand_out().await.map_err(|none| no_token(&none, vendor))?;
-        self.passes.issue_held(&token, &known.offered);
+        self.passes.issue_held(&token, known.caller(), &known.offered);
         let left = expires_in(&token, self.broker.clock().now());
         let body = known
             .answer
@@ -163,6 +175,7 @@ impl Gateway {
     async fn refresh(
         &self,
         request: &CallersRequest,
+        caller: Option<Mark>,
         vendor: &Arc<Vendor>,
         client: Client,
     ) -> Result<Answer, Refusal> {
@@ -188,7 +201,7 @@ impl Gateway {
             .refresh(presented)
             .await
             .map_err(|error| exchange_failed(&error, vendor))?;
-        self.passes.issue(&pair.access_token, || LeadsTo::Itself(Arc::clone(vendor)));
+        self.passes.issue(&pair.access_token, caller, || LeadsTo::Itself(Arc::clone(vendor)));
         let now = self.broker.clock().now();
         Ok(json(
             StatusCode::OK,

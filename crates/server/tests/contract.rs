@@ -26,6 +26,12 @@ mod dead_early;
 #[path = "contract/callers.rs"]
 mod callers;
 
+#[path = "contract/rights.rs"]
+mod rights;
+
+#[path = "contract/rebinding.rs"]
+mod rebinding;
+
 #[path = "contract/resource.rs"]
 mod resource;
 
@@ -61,6 +67,23 @@ mod prefixes;
 
 #[path = "contract/peers.rs"]
 mod peers;
+
+#[path = "contract/beside.rs"]
+mod beside;
+
+#[path = "contract/ext_authz.rs"]
+mod ext_authz;
+
+#[path = "contract/hostile.rs"]
+mod hostile;
+
+#[path = "contract/api_limits.rs"]
+mod api_limits;
+
+#[path = "contract/coalescing.rs"]
+mod coalescing;
+#[path = "contract/hostile.rs"]
+mod hostile;
 
 #[path = "contract/http2.rs"]
 mod http2;

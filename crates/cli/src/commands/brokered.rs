@@ -76,11 +76,7 @@ impl Brokered {
             vendor: Arc::new(vendor),
             known_tokens: Vec::new(),
         };
-        let caller = CallerSettings {
-            name: CALLER.0.to_owned(),
-            key: Secret::from(CALLER.1),
-            credentials: vec![NAME.to_owned()],
-        };
+        let caller = CallerSettings::with_key(CALLER.0, Secret::from(CALLER.1), &[NAME]);
         let settings = GatewaySettings { callers: vec![caller], ..GatewaySettings::default() };
         let (listeners, gateway, admin) = listen(&broker, settings, vec![configured]).await?;
         let dashboard = format!("http://{admin}/");

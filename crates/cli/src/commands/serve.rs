@@ -118,11 +118,15 @@ impl Serve {
             tls,
             connections,
             hosts,
+            trusted_proxies,
             hand_out,
             login_path,
             api_path,
             refresh_replay,
             max_body,
+            coalesce,
+            cache,
+            cache_size,
         } = configuration.gateway.clone();
         let AdminSection { listen: admin_listen, hosts: admin_hosts, key } =
             configuration.admin.clone();
@@ -136,10 +140,14 @@ impl Serve {
             gateway: GatewaySettings {
                 hand_out: self.hand_out.unwrap_or(plan::hand_out(hand_out)),
                 hosts,
+                trusted_proxies,
                 login_path,
                 api_path,
                 refresh_replay,
                 replay_body: usize::try_from(max_body).unwrap_or(usize::MAX),
+                coalesce,
+                cache,
+                cache_size: usize::try_from(cache_size).unwrap_or(usize::MAX),
                 connections: fitting(connections),
                 callers: plan::callers(configuration),
                 ..GatewaySettings::default()
@@ -251,14 +259,15 @@ async fn run(
     };
     let listeners =
         Listeners { sockets: sockets.gateway, tls: tls.as_ref().map(|(_, tls)| Arc::clone(tls)) };
-    let running = Running::start(gateway, listeners, admin, sockets.admin, DRAIN)
+    let running = Running::start(Arc::clone(&gateway), listeners, admin, sockets.admin, DRAIN)
         .map_err(|error| failed(error.to_string()))?;
     tell!("{ready}");
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
     let certificate = tls.take().map(|(section, tls)| TlsWatch::new(section, tls));
-    until_stopped(signals, configuration, &handles, &watched, certificate, environment).await;
+    until_stopped(signals, configuration, &gateway, &handles, &watched, certificate, environment)
+        .await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drop(socket);
     running.stop().await;
@@ -296,6 +305,7 @@ impl Signals {
 async fn until_stopped(
     mut signals: Signals,
     mut configuration: Option<Configuration>,
+    gateway: &Gateway,
     handles: &[Handle],
     watched: &[(Handle, crate::configuration::SecretSource)],
     mut certificate: Option<TlsWatch>,
@@ -311,7 +321,7 @@ async fn until_stopped(
                     certificate.reload();
                 }
                 if let Some(current) = &mut configuration {
-                    reload(current, handles, environment).await;
+                    reload(current, gateway, handles, environment).await;
                 }
             }
             () = tls_files::changed(&mut certificate) => {
@@ -325,7 +335,12 @@ async fn until_stopped(
 }
 
 /// Takes over a changed configuration whole, or keeps the last good one whole.
-async fn reload(current: &mut Configuration, handles: &[Handle], environment: Environment<'_>) {
+async fn reload(
+    current: &mut Configuration,
+    gateway: &Gateway,
+    handles: &[Handle],
+    environment: Environment<'_>,
+) {
     let fresh = match Configuration::load(&current.file, environment) {
         Ok(fresh) => fresh,
         Err(error) => {
@@ -343,15 +358,18 @@ async fn reload(current: &mut Configuration, handles: &[Handle], environment: En
     let names = |configuration: &Configuration| -> Vec<String> {
         configuration.credentials.iter().map(|credential| credential.name.clone()).collect()
     };
-    let fixed = |c: &Configuration| {
-        (c.gateway.clone(), c.admin.clone(), c.store.clone(), c.callers.clone(), names(c))
-    };
+    let fixed = |c: &Configuration| (c.gateway.clone(), c.admin.clone(), c.store.clone(), names(c));
     if fixed(&fresh) != fixed(current) {
         tracing::error!(
-            "the configuration stays as it was: listeners, store, callers and the list of \
-             credentials change with a restart"
+            "the configuration stays as it was: listeners, store and the list of credentials \
+             change with a restart"
         );
         return;
+    }
+    if fresh.callers != current.callers {
+        gateway.replace_callers(&plan::callers(&fresh));
+        let names: Vec<&str> = fresh.callers.iter().map(|caller| caller.name.as_str()).collect();
+        tracing::info!("callers are now {}", names.join(", "));
     }
     // What did not change is left alone: a token in doubt stays in doubt.
     let same = |name: &str| {

@@ -34,7 +34,7 @@ use toml::de::DeTable;
 pub use address::{parse_endpoint, parse_listen};
 pub use admin::Admin;
 pub use authorization_server::{AuthorizationServer, CertificateAuthorities};
-pub use caller::Caller;
+pub use caller::{Caller, CallerKey};
 pub use credential::{Credential, Grant, Method};
 pub use error::{ConfigurationError, Position, Problem};
 pub use gateway::{Gateway, HandOut};
@@ -178,6 +178,7 @@ fn read(context: &mut Context<'_>, text: &str, path: &Path) -> Option<Configurat
         context.findings.add(place, "admin.listen", message);
     }
     check_keys(context, &admin, &admin_places, &callers);
+    check_peers(context, &callers);
     check_volatile(context, store.as_ref(), store_url.as_ref(), &credentials);
     check_grants(context, &servers, &credentials, &seeds);
     Some(Configuration {
@@ -277,18 +278,48 @@ fn check_keys(
     context: &mut Context<'_>,
     admin: &Admin,
     places: &admin::Places,
-    callers: &[(Caller, Field<'_>)],
+    callers: &[(Caller, caller::Places<'_>)],
 ) {
-    for (index, (caller, field)) in callers.iter().enumerate() {
-        let same = callers[..index].iter().find(|(other, _)| other.key.value == caller.key.value);
-        if let Some((other, _)) = same {
-            let message = format!("is the key of caller {:?} too; make one for each", other.name);
+    let keys: Vec<_> = callers
+        .iter()
+        .flat_map(|(caller, places)| {
+            let keys = caller.keys.iter().zip(&places.keys);
+            keys.map(move |(key, field)| (caller, &key.secret.value, field))
+        })
+        .collect();
+    for (index, (caller, key, field)) in keys.iter().enumerate() {
+        if let Some((other, ..)) = keys[..index].iter().find(|(_, other, _)| other == key) {
+            let message = if other.name == caller.name {
+                "is there twice; remove one".to_owned()
+            } else {
+                format!("is the key of caller {:?} too; make one for each", other.name)
+            };
             field.refuse::<()>(context, message);
         }
-        let operators = admin.key.as_ref().filter(|key| key.value == caller.key.value);
+        let operators = admin.key.as_ref().filter(|operators| operators.value == **key);
         if let (Some(_), Some(place)) = (operators, &places.key) {
             let message = format!("is the key of caller {:?} too; make another", caller.name);
             context.findings.add(place.clone(), "admin.key", message);
+        }
+    }
+}
+
+/// A peer that is known without a key is one caller.
+fn check_peers(context: &mut Context<'_>, callers: &[(Caller, caller::Places<'_>)]) {
+    let keyless: Vec<_> = callers.iter().filter(|(caller, _)| caller.keys.is_empty()).collect();
+    for (index, (caller, places)) in keyless.iter().enumerate() {
+        for (other, _) in &keyless[..index] {
+            let message =
+                format!("is where caller {:?} comes from too; give one of them a key", other.name);
+            if let (Some(field), true) = (&places.user, caller.user == other.user) {
+                field.refuse::<()>(context, message.clone());
+            }
+            let shared = |name: &String| other.certificates.contains(name);
+            if let (Some(field), true) =
+                (&places.certificate, caller.certificates.iter().any(shared))
+            {
+                field.refuse::<()>(context, message);
+            }
         }
     }
 }

@@ -83,6 +83,15 @@ const EXAMPLE: &str = "{ env = \"NAME\" } or { file = \"PATH\" }";
 
 /// Reads where a secret is, and the secret.
 pub(super) fn read(context: &mut Context<'_>, field: &Field<'_>) -> Option<SourcedSecret> {
+    read_and(context, field, None).map(|(secret, _)| secret)
+}
+
+/// The same, and one more key of the table, if it is there.
+fn read_and<'d>(
+    context: &mut Context<'_>,
+    field: &Field<'d>,
+    further: Option<&'static str>,
+) -> Option<(SourcedSecret, Option<Field<'d>>)> {
     if !field.is_table() {
         field.hide(context);
         let message = format!("secrets are not written here; they come from {EXAMPLE}");
@@ -92,6 +101,7 @@ pub(super) fn read(context: &mut Context<'_>, field: &Field<'_>) -> Option<Sourc
     let env = section.optional("env");
     let path = section.optional("file");
     let allow_readable = section.optional("allow_readable");
+    let further = further.and_then(|key| section.optional(key));
     let chosen = match (&env, &path) {
         (Some(env), None) => env_source(context, env).map(|source| (source, env)),
         (None, Some(path)) => {
@@ -108,14 +118,31 @@ pub(super) fn read(context: &mut Context<'_>, field: &Field<'_>) -> Option<Sourc
     section.finish(context);
     let (source, place) = chosen?;
     match source.read(context.environment) {
-        Ok(value) => Some(SourcedSecret { source, value }),
+        Ok(value) => Some((SourcedSecret { source, value }, further)),
         Err(error) => place.refuse(context, error.to_string()),
     }
 }
 
 /// Reads where a key is, and the key: 32 to 256 visible ASCII characters.
 pub(super) fn read_key(context: &mut Context<'_>, field: &Field<'_>) -> Option<SourcedSecret> {
-    let key = read(context, field)?;
+    read(context, field).and_then(|key| checked_key(context, field, key))
+}
+
+/// The same, and one more key of the table, if it is there.
+pub(super) fn read_key_and<'d>(
+    context: &mut Context<'_>,
+    field: &Field<'d>,
+    further: &'static str,
+) -> Option<(SourcedSecret, Option<Field<'d>>)> {
+    let (key, further) = read_and(context, field, Some(further))?;
+    checked_key(context, field, key).map(|key| (key, further))
+}
+
+fn checked_key(
+    context: &mut Context<'_>,
+    field: &Field<'_>,
+    key: SourcedSecret,
+) -> Option<SourcedSecret> {
     let length = key.value.len();
     let visible = key.value.expose().bytes().all(|byte| byte.is_ascii_graphic());
     if visible && (32..=256).contains(&length) {

@@ -86,10 +86,10 @@ pub(super) fn read(context: &mut Context<'_>, mut section: Section<'_>) -> Optio
         Some(field) => field.parse(context, parse_client_auth),
         None => Some(ClientAuth::Required),
     };
-    if let (Some(field), None) = (&client_auth, &client_ca) {
-        field.refuse::<()>(context, "needs client_ca, the authorities of callers' certificates");
-    }
     section.finish(context);
+    if let (Some(field), None) = (&client_auth, &client_ca) {
+        return field.refuse(context, "needs client_ca, the authorities of callers' certificates");
+    }
     let (certificate, key) = (certificate?, key?);
     let (key_path, allow_readable) = read_key(context, &key)?;
     let ca_path = match &client_ca {

@@ -259,15 +259,17 @@ impl Drop for Serving {
     }
 }
 
-/// `ready gateway=http://ADDR admin=http://ADDR`, and nothing else.
+/// `ready gateway=http://ADDR admin=http://ADDR`, and nothing else; the first of several places.
 fn addresses(ready: &str) -> (SocketAddr, SocketAddr) {
     let words: Vec<&str> = ready.split(' ').collect();
     let ["ready", gateway, admin] = words[..] else { panic!("{ready}") };
     let address = |word: &str, name: &str| {
-        let address = word.strip_prefix(name).expect("its name");
-        address.parse::<SocketAddr>().expect("an address")
+        let places = word.strip_prefix(name).expect("its name");
+        let first = places.split(',').next().expect("a place");
+        let address = first.strip_prefix("https://").or(first.strip_prefix("http://"));
+        address.expect("a URL").parse::<SocketAddr>().expect("an address")
     };
-    (address(gateway, "gateway=http://"), address(admin, "admin=http://"))
+    (address(gateway, "gateway="), address(admin, "admin="))
 }
 
 fn encoded(text: &str) -> String {

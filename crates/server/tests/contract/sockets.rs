@@ -1,14 +1,14 @@
 //! Unix sockets: who may connect, and whose file it is.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use bellwether_server::Socket;
+use bellwether_server::{CallerSettings, Socket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::support::http2::{Http2, request};
-use crate::support::{Ask, POLLER_KEY, Stage};
+use crate::support::{Ask, BOTH_KEY, POLLER_KEY, Stage, callers};
 
 async fn ask(path: &Path, ask: &Ask) -> String {
     let mut stream = UnixStream::connect(path).await.expect("a listener");
@@ -40,6 +40,49 @@ async fn callers_come_in_over_both_and_the_file_goes_with_the_listener() {
     drop(over);
     stage.stop().await;
     assert!(!path.exists());
+}
+
+/// The kernel says who connects: no key need be shown, and one that must not come from there is none.
+#[tokio::test]
+async fn a_user_is_known_over_a_socket_and_nowhere_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("gateway.sock");
+    let socket = Socket::unix(&path, 0o660).await.expect("a socket");
+    let us = std::fs::metadata(&path).expect("its file").uid();
+    let stage = Stage::configured(|setting| {
+        setting.sockets = vec![socket];
+        let mut callers = callers();
+        callers[0].user = Some(us);
+        callers[1].user = Some(us + 1);
+        let local = CallerSettings {
+            name: "local".to_owned(),
+            user: Some(us),
+            credentials: vec!["second".to_owned()],
+            ..CallerSettings::default()
+        };
+        setting.callers = callers.into_iter().chain([local]).collect();
+    })
+    .await;
+    let get = |name: &str| Ask::get(&format!("/bellwether/v1/credentials/{name}/token"));
+    let login =
+        Ask::new("POST", "/oauth/token").form("grant_type=client_credentials&client_id=local");
+    #[rustfmt::skip]
+    let cases = [
+        // request,                                socket, elsewhere
+        (get("second"),                            200,    401),
+        (get("polling"),                           404,    401),
+        (Ask::get("/api/x"),                       200,    401),
+        (login,                                    200,    401),
+        (Ask::rest("polling/token"),               200,    401),
+        (get("second").bearer(BOTH_KEY),           401,    401),
+        (get("second").bearer("wrong"),            401,    401),
+        (get("second").basic("local", ""),         401,    401),
+    ];
+    for (ask_it, over_socket, elsewhere) in cases {
+        let answer = ask(&path, &ask_it).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {over_socket} ")), "{ask_it:?}: {answer}");
+        assert_eq!(stage.ask(ask_it.clone()).await.status, elsewhere, "{ask_it:?}");
+    }
 }
 
 #[tokio::test]

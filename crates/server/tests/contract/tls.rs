@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::http2::{Http2, request};
-use crate::support::{Ask, POLLER_KEY, Stage};
+use crate::support::{Ask, POLLER_KEY, Stage, callers};
 
 /// An authority, and what it signs.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -144,6 +144,48 @@ async fn who_must_show_a_certificate() {
         stage.until_held("polling").await;
         let answered = ask(&stage, authority.client(shown, b"http/1.1")).await;
         assert_eq!(answered.is_ok_and(|line| line == OK), expected, "{auth:?} {}", shown.is_some());
+    }
+}
+
+/// `poller` needs its key and its certificate; whoever is `reports.test` needs no key.
+#[tokio::test]
+async fn a_certificates_name_is_a_caller_or_half_of_one() {
+    let authority = Authority::new();
+    let ca = authority.0.as_ref().pem();
+    let ours = authority.sign("localhost");
+    let tls = Tls::new(ours.material(Some((&ca, ClientAuth::Optional)))).expect("good material");
+    let stage = Stage::configured(|setting| {
+        setting.tls = Some(Arc::new(tls));
+        setting.callers = callers();
+        setting.callers[0].certificates = vec!["poller.test".to_owned()];
+        setting.callers[1].keys.clear();
+        setting.callers[1].certificates = vec!["Reports.test".to_owned()];
+    })
+    .await;
+    stage.until_held("polling").await;
+    let (poller, reports) = (authority.sign("poller.test"), authority.sign("reports.test"));
+    let other = authority.sign("poller.test.evil.test");
+    let url = "https://localhost/bellwether/v1/credentials/polling/token";
+    #[rustfmt::skip]
+    let cases = [
+        // certificate,   key,               status
+        (Some(&poller),   Some(POLLER_KEY),  200),
+        (Some(&reports),  None,              200),
+        (Some(&poller),   None,              401),
+        (Some(&reports),  Some(POLLER_KEY),  401),
+        (Some(&other),    Some(POLLER_KEY),  401),
+        (Some(&other),    None,              401),
+        (None,            Some(POLLER_KEY),  401),
+        (None,            None,              401),
+    ];
+    for (number, (shown, key, status)) in cases.into_iter().enumerate() {
+        let stream = connect(&stage, authority.client(shown, b"h2")).await.expect("a handshake");
+        let caller = Http2::over(stream).await;
+        let mut asked = request("GET", url, key.unwrap_or_default(), "");
+        if key.is_none() {
+            asked.headers_mut().remove("authorization");
+        }
+        assert_eq!(caller.ask(asked).await.0, status, "row {number}");
     }
 }
 

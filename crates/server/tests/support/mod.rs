@@ -109,6 +109,8 @@ pub(crate) struct Setting {
     /// The lab's token endpoint unless another is named.
     pub(crate) token_endpoint: Option<Url>,
     pub(crate) gateway: GatewaySettings,
+    /// Of a configured stage.
+    pub(crate) callers: Vec<CallerSettings>,
     pub(crate) store: Option<(Arc<dyn Store>, Keyring)>,
     pub(crate) clock: Arc<SkippingClock>,
     /// Where the gateway listens beside its TCP address.
@@ -139,6 +141,7 @@ impl Setting {
             api: None,
             token_endpoint: None,
             gateway: GatewaySettings::default(),
+            callers: callers(),
             store: None,
             clock: Arc::new(SkippingClock::new()),
             sockets: Vec::new(),
@@ -161,6 +164,8 @@ pub(crate) struct Stage {
     pub(crate) admin: SocketAddr,
     pub(crate) clock: Arc<SkippingClock>,
     pub(crate) handles: Vec<Handle>,
+    /// What answers at `gateway`.
+    pub(crate) answering: Arc<Gateway>,
     pub(crate) running: Option<Running>,
 }
 
@@ -229,15 +234,7 @@ impl Stage {
                     known_tokens: added.known_tokens,
                 });
             }
-            let caller = |name: &str, key: &str, credentials: &[&str]| CallerSettings {
-                name: name.to_owned(),
-                key: Secret::from(key),
-                credentials: credentials.iter().map(|name| (*name).to_owned()).collect(),
-            };
-            settings.callers = vec![
-                caller("poller", POLLER_KEY, &["polling"]),
-                caller("both", BOTH_KEY, &["polling", "second"]),
-            ];
+            settings.callers = setting.callers;
         }
         let gateway =
             Gateway::new(broker.clone(), settings, configured, &[gateway_address.ip()]).await;
@@ -247,6 +244,7 @@ impl Stage {
         let admin =
             Arc::new(Admin::new(Arc::clone(&gateway), admin_settings, &[admin_address.ip()]));
         let drain = Duration::from_secs(10);
+        let answering = Arc::clone(&gateway);
         let mut sockets = std::mem::take(&mut setting.sockets);
         sockets.push(gateway_listener.into());
         let listeners = Listeners { sockets, tls: setting.tls.take() };
@@ -259,6 +257,7 @@ impl Stage {
             admin: admin_address,
             clock,
             handles,
+            answering,
             running: Some(running),
         }
     }
@@ -315,6 +314,14 @@ impl Stage {
         let handle = self.handles.iter().find(|handle| handle.name() == name).expect("its handle");
         handle.token().await.expect("a token");
     }
+}
+
+/// The two callers of a configured stage, with no limits.
+pub(crate) fn callers() -> Vec<CallerSettings> {
+    vec![
+        CallerSettings::with_key("poller", Secret::from(POLLER_KEY), &["polling"]),
+        CallerSettings::with_key("both", Secret::from(BOTH_KEY), &["polling", "second"]),
+    ]
 }
 
 fn vendor(setting: &Setting, lab: &bellwether_lab::Running) -> Vendor {

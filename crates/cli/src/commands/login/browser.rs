@@ -46,7 +46,7 @@ pub(super) fn secret_variables(configuration: &Configuration) -> Vec<&str> {
     let secrets = of_credentials
         .chain([&configuration.admin.key, &configuration.store.key])
         .flatten()
-        .chain(configuration.callers.iter().map(|caller| &caller.key));
+        .chain(configuration.callers.iter().flat_map(|caller| &caller.keys).map(|key| &key.secret));
     secrets
         .filter_map(|secret| match &secret.source {
             SecretSource::Env(name) => Some(name.as_str()),

@@ -1,0 +1,168 @@
+//! Slow callers, many of them: half a head, a byte now and then, a body that does not end, an answer
+//! that is not read. A good caller works beside them, and the process under test is weighed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::bed::{Bed, Pressure};
+use crate::floods::MOST_MEMORY;
+use crate::good::{Latencies, measure};
+
+const BREATH: Duration = Duration::from_millis(5);
+/// Good connections that are there before the slow ones come.
+const GOOD: usize = 2;
+
+/// One way to be slow, and what it came to.
+#[derive(Clone, Debug)]
+pub struct Slow {
+    /// How they were slow.
+    pub name: &'static str,
+    /// Connections that were opened.
+    pub opened: u64,
+    /// … of which the gateway kept.
+    pub held: u64,
+    /// … and which it closed at once.
+    pub refused: u64,
+    /// Bytes of the process over idle, at its largest.
+    pub over_idle: u64,
+    /// Of good callers beside them.
+    pub p99: Duration,
+    /// … and before them.
+    pub quiet_p99: Duration,
+    /// What is to be empty.
+    pub complaints: Vec<String>,
+}
+
+impl Slow {
+    /// Bytes of the process for each connection that was kept.
+    pub fn each(&self) -> u64 {
+        self.over_idle / self.held.max(1)
+    }
+}
+
+/// What a slow caller sends first, and then a byte of at a time.
+#[rustfmt::skip]
+const WAYS: [(&str, &str, &str); 5] = [
+    ("nothing",              "",                                                                        ""),
+    ("half a head",          "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Half: ",                      ""),
+    ("a head byte by byte",  "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",                      "y"),
+    ("a body byte by byte",  "POST /slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 5000\r\n\r\n", "y"),
+    ("an answer not read",   "GET /large HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n", ""),
+];
+
+/// Opens so many connections in each way, holds them for so long, and lets them go. The bed's origin
+/// answers `/large` with more than sockets hold.
+pub async fn slow(bed: &Bed, pressure: &Pressure, count: usize, hold: Duration) -> Vec<Slow> {
+    let mut played = Vec::new();
+    for (name, first, then) in WAYS {
+        let quiet = good(bed, pressure, 400, || false).await;
+        let idle = (pressure.resident)();
+        // They hold their places before the slow ones come: the cap is for those who come later.
+        let is_over = AtomicBool::new(false);
+        let beside = good(bed, pressure, 200, || !is_over.load(Ordering::Relaxed));
+        let slow_ones = async {
+            let counts = crowd(bed, count, first, then, hold).await;
+            is_over.store(true, Ordering::Relaxed);
+            counts
+        };
+        let both = async { tokio::join!(beside, slow_ones) };
+        tokio::pin!(both);
+        let mut most = idle;
+        let mut weigh = tokio::time::interval(Duration::from_millis(50));
+        let (beside, (opened, refused)) = loop {
+            tokio::select! {
+                done = &mut both => break done,
+                _ = weigh.tick() => most = most.max((pressure.resident)()),
+            }
+        };
+        bed.origin.take();
+        let mut one = Slow {
+            name,
+            opened,
+            held: opened - refused,
+            refused,
+            over_idle: most.saturating_sub(idle),
+            p99: beside.percentile(99),
+            quiet_p99: quiet.percentile(99),
+            complaints: Vec::new(),
+        };
+        one.judge(&beside, pressure);
+        played.push(one);
+    }
+    played
+}
+
+/// At most this much for a connection that is kept above what all may take together.
+const MOST_EACH: u64 = 20 * 1024;
+
+impl Slow {
+    fn judge(&mut self, beside: &Latencies, pressure: &Pressure) {
+        if self.over_idle > MOST_MEMORY && self.each() > MOST_EACH {
+            self.complaints.push(format!(
+                "{} MiB over idle, {} bytes a connection",
+                self.over_idle >> 20,
+                self.each()
+            ));
+        }
+        let most = (self.quiet_p99 * 2).max(pressure.least_latency);
+        if self.p99 > most {
+            self.complaints
+                .push(format!("a good caller's p99 is {:?}, at most {most:?}", self.p99));
+        }
+        if let Some(failed) = beside.failed.first() {
+            let count = beside.failed.len();
+            self.complaints.push(format!("{count} good requests failed, the first by {failed}"));
+        }
+    }
+}
+
+async fn good(
+    bed: &Bed,
+    pressure: &Pressure,
+    times: usize,
+    goes_on: impl Fn() -> bool,
+) -> Latencies {
+    let one = || measure(bed, &pressure.now, (times / GOOD, BREATH), &goes_on);
+    let (mut latencies, other) = tokio::join!(one(), one());
+    latencies.add(other);
+    latencies
+}
+
+/// Opens the connections, holds them, and says how many there were and how many were refused.
+async fn crowd(bed: &Bed, count: usize, first: &str, then: &str, hold: Duration) -> (u64, u64) {
+    let first = first.replace("{KEY}", &bed.key);
+    let mut open = Vec::with_capacity(count);
+    for _ in 0..count {
+        let Ok(Ok(mut stream)) = timeout(hold, TcpStream::connect(bed.gateway)).await else {
+            break;
+        };
+        // Who is refused cannot write.
+        let _ = stream.write_all(first.as_bytes()).await;
+        open.push(stream);
+    }
+    let opened = open.len() as u64;
+    let beats = 4;
+    for _ in 0..beats {
+        tokio::time::sleep(hold / beats).await;
+        for stream in &mut open {
+            if !then.is_empty() {
+                let _ = stream.try_write(then.as_bytes());
+            }
+        }
+    }
+    let mut refused = 0;
+    for stream in &mut open {
+        // Who was kept has nothing to read, or an answer; who was not has an end.
+        let mut one = [0; 1];
+        let ended = match timeout(Duration::from_millis(0), stream.read(&mut one)).await {
+            Ok(Ok(0) | Err(_)) => true,
+            Ok(Ok(_)) | Err(_) => false,
+        };
+        refused += u64::from(ended);
+    }
+    (opened, refused)
+}
