@@ -163,7 +163,7 @@ impl Gateway {
         connection: &Connection,
         pool: &Arc<Pool>,
     ) -> Answer {
-        if !self.hosts.allow(request.headers(), request.uri()) {
+        if !self.is_ours(&request, connection) {
             return Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "misdirected_request",
@@ -194,6 +194,22 @@ impl Gateway {
         };
         // Apart, so that a request to the API does not carry its state about.
         Box::pin(self.form(request, endpoint, &connection.peer)).await
+    }
+
+    /// Whether its `Host` names us; a connection that was asked for one mostly goes on with it.
+    fn is_ours<B>(&self, request: &Request<B>, connection: &Connection) -> bool {
+        let mut named = request.headers().get_all(HOST).iter();
+        let (Some(host), None) = (named.next(), named.next()) else { return false };
+        let is_plain = request.uri().authority().is_none();
+        if is_plain && connection.host.get().is_some_and(|known| known == host) {
+            return true;
+        }
+        let is_ours = self.hosts.allow(request.headers(), request.uri());
+        if is_ours && is_plain {
+            // A copy: the original would hold the bytes that it was read from.
+            let _ = HeaderValue::from_bytes(host.as_bytes()).map(|host| connection.host.set(host));
+        }
+        is_ours
     }
 
     async fn form(

@@ -63,27 +63,35 @@ pub(crate) struct Asked {
 /// Removes them, and what `Connection` names.
 pub(crate) fn strip(headers: &mut HeaderMap) -> Asked {
     let mut asked = Asked::default();
-    let is_plain = |name: &HeaderName| !BETWEEN_HOPS.contains(name);
-    if headers.keys().all(is_plain) {
+    if !headers.keys().any(|name| BETWEEN_HOPS.contains(name)) {
         return asked;
     }
-    let named = |name: HeaderName, headers: &HeaderMap| -> Vec<String> {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).map(|one| one.trim().to_owned()).collect()
+    let trailers = |one: &str| one.eq_ignore_ascii_case("trailers");
+    asked.trailers = tokens(headers, &TE).any(trailers);
+    // Mostly it says what a connection does by itself.
+    let says_more = |one: &str| {
+        !["keep-alive", "close", ""].iter().any(|usual| one.eq_ignore_ascii_case(usual))
     };
-    let connection = named(CONNECTION, headers);
-    asked.trailers = named(TE, headers).iter().any(|one| one.eq_ignore_ascii_case("trailers"));
-    if connection.iter().any(|name| name.eq_ignore_ascii_case("upgrade")) {
-        let mut protocols = headers.get_all(UPGRADE).iter();
-        asked.upgrade = protocols.next().filter(|_| protocols.next().is_none()).cloned();
-    }
-    for name in &connection {
-        headers.remove(name.as_str());
+    if tokens(headers, &CONNECTION).any(says_more) {
+        let named: Vec<String> = tokens(headers, &CONNECTION).map(str::to_owned).collect();
+        if named.iter().any(|name| name.eq_ignore_ascii_case("upgrade")) {
+            let mut protocols = headers.get_all(UPGRADE).iter();
+            asked.upgrade = protocols.next().filter(|_| protocols.next().is_none()).cloned();
+        }
+        for name in &named {
+            headers.remove(name.as_str());
+        }
     }
     for name in BETWEEN_HOPS {
         headers.remove(name);
     }
     asked
+}
+
+/// The members of a list, over all lines of it.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 impl Asked {
