@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::bed::{Bed, Pressure};
-use crate::floods::{LEAST_LATENCY, MOST_MEMORY};
+use crate::floods::MOST_MEMORY;
 use crate::good::{Latencies, measure};
 
 const BREATH: Duration = Duration::from_millis(5);
@@ -90,7 +90,7 @@ pub async fn slow(bed: &Bed, pressure: &Pressure, count: usize, hold: Duration) 
             quiet_p99: quiet.percentile(99),
             complaints: Vec::new(),
         };
-        one.judge(&beside);
+        one.judge(&beside, pressure);
         played.push(one);
     }
     played
@@ -100,7 +100,7 @@ pub async fn slow(bed: &Bed, pressure: &Pressure, count: usize, hold: Duration) 
 const MOST_EACH: u64 = 20 * 1024;
 
 impl Slow {
-    fn judge(&mut self, beside: &Latencies) {
+    fn judge(&mut self, beside: &Latencies, pressure: &Pressure) {
         if self.over_idle > MOST_MEMORY && self.each() > MOST_EACH {
             self.complaints.push(format!(
                 "{} MiB over idle, {} bytes a connection",
@@ -108,7 +108,7 @@ impl Slow {
                 self.each()
             ));
         }
-        let most = (self.quiet_p99 * 2).max(LEAST_LATENCY);
+        let most = (self.quiet_p99 * 2).max(pressure.least_latency);
         if self.p99 > most {
             self.complaints
                 .push(format!("a good caller's p99 is {:?}, at most {most:?}", self.p99));

@@ -1,9 +1,13 @@
 //! What concerns one connection alone and goes no further (RFC 9110 §7.6.1).
 
+use bytes::Bytes;
 use http::header::{
-    CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
+    HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -20,6 +24,32 @@ const BETWEEN_HOPS: [HeaderName; 8] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// Fields that may not come behind a body: they frame it, route it or say who asks (RFC 9110 §6.5.1).
+const NEVER_BEHIND: [HeaderName; 9] = [
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    COOKIE,
+    HOST,
+    TRAILER,
+    EXPECT,
+    HeaderName::from_static("bellwether-credential"),
+];
+
+/// Removes from a request's trailers what would have been removed from its head.
+pub(crate) fn clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            for name in BETWEEN_HOPS.into_iter().chain(NEVER_BEHIND) {
+                trailers.remove(name);
+            }
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
 
 /// What the headers between two hops asked for.
 #[derive(Debug, Default, PartialEq, Eq)]

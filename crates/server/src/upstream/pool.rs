@@ -69,7 +69,8 @@ pub(crate) enum SendError {
     /// It may have been processed.
     Broken {
         why: String,
-        /// On a connection that was used before: the server may have been about to close it.
+        /// On a connection that was used before, and without an answer: the server may have been
+        /// about to close it.
         is_reused: bool,
     },
     /// It may have been processed, and the answer is late.
@@ -115,7 +116,7 @@ impl Pool {
         let unsent = match way {
             Some(Way::Line(line)) => match self.send_on_line(line, request).await {
                 Err(Unsent::Request(unsent)) => (*unsent, None),
-                Err(Unsent::Error(error)) => return Err(error.on_reused()),
+                Err(Unsent::Error(error)) => return Err(error),
                 Ok(response) => return Ok(response),
             },
             other => (request, other),
@@ -149,8 +150,8 @@ impl Pool {
                 Err(Unsent::Request(_)) => {
                     return Err(SendError::Unreachable("the connection closed".to_owned()));
                 }
-                Err(Unsent::Error(error)) if is_reused => return Err(error.on_reused()),
-                Err(Unsent::Error(error)) => return Err(error),
+                Err(Unsent::Error(error)) if is_reused => return Err(error),
+                Err(Unsent::Error(error)) => return Err(error.on_fresh()),
             };
             way = if over == Over::Any { self.take(server) } else { None };
         }
@@ -355,9 +356,10 @@ impl Line {
 }
 
 impl SendError {
-    fn on_reused(self) -> Self {
+    /// On a connection that was new the server had no reason to close it.
+    fn on_fresh(self) -> Self {
         match self {
-            Self::Broken { why, .. } => Self::Broken { why, is_reused: true },
+            Self::Broken { why, .. } => Self::Broken { why, is_reused: false },
             Self::Unreachable(_) | Self::TimedOut | Self::Busy => self,
         }
     }
@@ -381,7 +383,8 @@ fn broken(error: &hyper::Error) -> SendError {
         why = cause.to_string();
         source = cause.source();
     }
-    SendError::Broken { why, is_reused: false }
+    // What can be read, and not believed, is an answer: to ask again would be to ask twice.
+    SendError::Broken { why, is_reused: !error.is_parse() }
 }
 
 /// Makes rounds for as long as the pool is there.
