@@ -6,18 +6,25 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::Guard;
-use bellwether_lifecycle::{Cause, Failure, Held, Need, Status, Take, Timestamp};
+use bellwether_lifecycle::{Budget, CallerId, Cause, Failure, Held, Need, Status, Timestamp, Told};
+use bellwether_oauth::RateLimit;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::command::{Answer, Ask, Command, Tell};
 use crate::error::{NoToken, RenewalError};
+use crate::gate::{Pass, Waited};
+use crate::limits::rate_limit;
 use crate::settings::{Credential, CredentialSettings};
 use crate::shared::{Counters, Shared};
 use crate::token::Token;
 
 /// The longest a caller is held: some SDKs give up after 16 s.
 pub const PATIENCE: Duration = Duration::from_secs(14);
+
+/// The longest that a token rests for a 429 where no quota was configured.
+const UNKNOWN_LIMIT_RESTS: Duration = Duration::from_secs(60);
 
 /// One credential of a [`Broker`](crate::Broker). Clones share everything.
 #[derive(Clone, Debug)]
@@ -111,15 +118,17 @@ impl Handle {
             Need::Use => token.held().is_alive(now),
             Need::HandOut => now < token.held().hand_out_until(),
         };
-        let (before, from) = self.shared.slots().split_at(self.shared.next_turn());
-        let held = from
-            .iter()
-            .chain(before)
-            .find_map(|slot| slot.load().as_ref().filter(|token| good(token)).map(Arc::clone));
-        match held {
+        match self.held_now(good) {
             Some(token) => Ok(token),
             None => self.wait_for(Ask::Token(need), until).await,
         }
+    }
+
+    /// The next held token that is good; those of a pool take turns.
+    fn held_now(&self, is_good: impl Fn(&Token) -> bool) -> Option<Arc<Token>> {
+        let (before, from) = self.shared.slots().split_at(self.shared.next_turn());
+        let mut slots = from.iter().chain(before);
+        slots.find_map(|slot| slot.load().as_ref().filter(|token| is_good(token)).map(Arc::clone))
     }
 
     /// When a caller that comes now must be answered.
@@ -128,65 +137,121 @@ impl Handle {
     }
 
     /// A token to send one API request with, counted against the vendor's limit for it: the one
-    /// with most of its budget left. Waits until there is room, at most `patience`.
+    /// with most of its budget left. Waits until there is room, at most `patience`. All who ask like
+    /// this are one caller; see [`Handle::spend_for`].
     ///
     /// # Errors
     /// [`Cause::Throttled`] with the time until there is room, if that is too long; or why there
     /// is no token.
     pub async fn spend(&self, patience: Duration) -> Result<Arc<Token>, NoToken> {
+        self.spend_for(CallerId::default(), patience).await
+    }
+
+    /// A token to send one API request with at `now`, where none is counted and one is held: there is
+    /// nothing to wait for then.
+    pub fn spend_at_once(&self, now: Timestamp) -> Option<Arc<Token>> {
+        if self.shared.gate().is_some() {
+            return None;
+        }
+        self.shared.note_used();
+        self.held_now(|token| token.held().is_alive(now))
+    }
+
+    /// The same for one of several callers. Where requests must wait, callers take turns, and the
+    /// requests of each go in their order; as many as have room in time may wait, and so many of one
+    /// caller. Where no limit is known this takes no lock, and where there is room, one.
+    ///
+    /// # Errors
+    /// [`Cause::Throttled`] with the time until this caller's next request would have room, if
+    /// that is too long or too many wait; or why there is no token.
+    pub async fn spend_for(
+        &self,
+        caller: CallerId,
+        patience: Duration,
+    ) -> Result<Arc<Token>, NoToken> {
         let deadline = self.shared.now() + patience;
-        let mut listening = None;
         loop {
             let now = self.shared.now();
-            let opens = match self.shared.take_budget(now) {
+            let member = match self.shared.enter(caller, now, deadline) {
                 None => return self.token().await,
-                Some(Take::Spend { member }) => match self.shared.slot(member) {
-                    Some(token) if token.held().is_alive(now) => {
-                        self.shared.note_used();
-                        return Ok(token);
-                    }
-                    _ => {
-                        self.shared.stop_spending(member, now);
-                        continue;
-                    }
-                },
-                Some(Take::Empty) => {
+                Some(Pass::Spend(member)) => member,
+                Some(Pass::Empty) => {
                     let token = self.wait_for(Ask::Token(Need::Use), deadline).await?;
                     if self.shared.slot(token.member()).is_some() {
                         continue;
                     }
                     return Ok(token);
                 }
-                // What was published just before is not heard of: look once more.
-                Some(Take::Wait(_)) if listening.is_none() => {
-                    listening = Some(self.shared.published());
-                    continue;
-                }
-                Some(Take::Wait(opens)) => opens,
+                Some(Pass::Refused(at)) => return Err(self.throttled_until(at)),
+                Some(Pass::Wait(waiting)) => match waiting.turn(now.until(deadline)).await {
+                    Waited::Spend(member) => member,
+                    Waited::Again => continue,
+                    Waited::Refused(at) => return Err(self.throttled_until(at)),
+                },
             };
-            if opens > deadline {
-                let retry_after = Some(now.until(opens));
-                let failure = Failure { cause: Cause::Throttled, retry_after };
-                return Err(NoToken::new(failure, None));
-            }
-            // A new token has a budget of its own: no need to wait for the old one's.
-            if let Some(published) = listening.take() {
-                let _ = timeout(now.until(opens), published).await;
+            let now = self.shared.now();
+            match self.shared.slot(member) {
+                Some(token) if token.held().is_alive(now) => {
+                    self.shared.note_used();
+                    return Ok(token);
+                }
+                _ => self.shared.stop_spending(member, now),
             }
         }
     }
 
-    /// The API answered 429 to a request with this token: it rests for `retry_after`.
+    fn throttled_until(&self, at: Timestamp) -> NoToken {
+        let retry_after = Some(self.shared.now().until(at));
+        NoToken::new(Failure { cause: Cause::Throttled, retry_after }, None)
+    }
+
+    /// The API answered 429 to a request with this token: it rests for `retry_after`, and where no
+    /// quota was configured for a minute at most, since it may be the limit of one resource alone.
     pub fn throttled(&self, token: &Token, retry_after: Duration) {
+        let is_known = self.settings().quota.is_some();
+        let retry_after = if is_known { retry_after } else { retry_after.min(UNKNOWN_LIMIT_RESTS) };
         let until = self.shared.now() + retry_after;
         let (member, generation) = (token.member(), token.held().generation);
-        self.shared.with_budget(|budget| budget.throttled(member, generation, until));
+        self.shared.make_gate().change(|budget| budget.throttled(member, generation, until));
+    }
+
+    /// Takes in what the API's answer to a request sent at `sent_at` tells of its limit for this
+    /// token, and gives that back. It is kept to where no quota was configured.
+    pub fn heard(
+        &self,
+        token: &Token,
+        sent_at: Timestamp,
+        status: StatusCode,
+        fields: &HeaderMap,
+    ) -> Option<RateLimit> {
+        let limit = rate_limit(fields, || self.shared.wall().as_secs());
+        // An error may come from somebody who knows of no limit.
+        let is_news = limit.is_some() || self.shared.is_told() && status.is_success();
+        if is_news && self.settings().quota.is_none() {
+            let told = limit.map(|limit| Told {
+                remaining: limit.remaining,
+                limit: limit.limit,
+                resets_in: limit.resets_in,
+            });
+            let (member, generation) = (token.member(), token.held().generation);
+            let now = self.shared.now();
+            let is_told = self.shared.make_gate().change(|budget| {
+                budget.told(member, generation, told, sent_at, now);
+                budget.was_told()
+            });
+            self.shared.set_told(is_told);
+        }
+        limit
     }
 
     /// The API took this token in a request sent at `sent_at`.
     pub fn accepted(&self, token: &Token, sent_at: Timestamp) {
-        if token.note_accepted(sent_at) {
+        let (is_first, is_back) = (token.note_accepted(sent_at), token.is_back(sent_at));
+        if is_first || is_back {
             let (member, generation) = (token.member(), token.held().generation);
+            if is_back {
+                self.shared.with_budget(|budget| budget.accepted(member, generation));
+            }
             self.tell(Tell::Accepted { member, generation });
         }
     }
@@ -202,13 +267,23 @@ impl Handle {
             return Refusal::Cure(before);
         }
         let accepted_since = token.accepted_sent_at().is_some_and(|accepted| accepted > sent_at);
-        if !accepted_since {
-            token.note_refused();
-        }
         let (member, generation) = (token.member(), token.held().generation);
+        if !accepted_since {
+            token.note_refused(sent_at);
+            // Of one token there is no other to be spent meanwhile.
+            if self.shared.slots().len() > 1 {
+                let now = self.shared.now();
+                self.shared.with_budget(|budget| budget.refused(member, generation, now));
+            }
+        }
         match self.ask(Ask::Cure { member, generation, accepted_since }, self.patience()).await {
             Ok(Some(newer)) => Refusal::Cure(newer),
-            Ok(None) => Refusal::Stands,
+            Ok(None) => {
+                if !accepted_since {
+                    self.shared.with_budget(Budget::relieve);
+                }
+                Refusal::Stands
+            }
             Err(none) => Refusal::NoToken(none),
         }
     }
@@ -217,6 +292,7 @@ impl Handle {
     /// forced for 30 s, doubling to 10 min, until a refused request is cured.
     pub fn replay_refused(&self, token: &Token) {
         self.shared.forget_replaced(token);
+        self.shared.with_budget(Budget::relieve);
         let (member, generation) = (token.member(), token.held().generation);
         self.tell(Tell::ReplayRefused { member, generation });
     }
@@ -304,7 +380,14 @@ impl Handle {
     /// API requests that could be sent now; `None` where no limit is known.
     pub fn budget_left(&self) -> Option<u64> {
         let now = self.shared.now();
-        self.shared.with_budget(|budget| budget.left(now))
+        self.shared.with_budget(|budget| budget.left(now)).flatten()
+    }
+
+    /// Whether there is room for another API request now, where a limit is known or was met.
+    pub fn has_room(&self) -> bool {
+        let now = self.shared.now();
+        let left = self.shared.with_budget(|budget| budget.left(now));
+        left.is_some_and(|left| left.is_none_or(|left| left > 0))
     }
 
     /// What happened so far.

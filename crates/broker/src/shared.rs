@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bellwether_lifecycle::{Budget, Held, PerMember, Status, Take, Timestamp};
+use bellwether_lifecycle::{Budget, CallerId, Held, PerMember, Status, Timestamp, UnixTime};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::sleep;
 
 use crate::error::RenewalError;
+use crate::gate::{Gate, Pass};
 use crate::settings::Credential;
 use crate::surroundings::Surroundings;
 use crate::token::Token;
@@ -38,7 +39,10 @@ pub(crate) struct Shared {
 /// What few credentials ever need; made when one does.
 #[derive(Debug, Default)]
 struct Rare {
-    budget: Option<Mutex<Budget>>,
+    /// Before the API's limit, once one is known.
+    gate: OnceLock<Box<Gate>>,
+    /// Answers tell of a limit, and one that tells of none is news.
+    is_told: AtomicBool,
     last_error: ArcSwapOption<RenewalError>,
     checking: tokio::sync::Mutex<()>,
     published: Notify,
@@ -80,8 +84,8 @@ impl Shared {
         status: Status,
     ) -> Self {
         let rare = settings.quota.map_or_else(OnceLock::new, |quota| {
-            let budget = Some(Mutex::new(Budget::new(quota, settings.pool)));
-            Box::new(Rare { budget, ..Rare::default() }).into()
+            let gate = Box::new(Gate::new(Some(quota), settings.pool)).into();
+            Box::new(Rare { gate, ..Rare::default() }).into()
         });
         Self {
             id,
@@ -99,6 +103,10 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.surroundings.clock.now()
+    }
+
+    pub(crate) fn wall(&self) -> UnixTime {
+        self.surroundings.clock.wall()
     }
 
     pub(crate) fn slots(&self) -> &[ArcSwapOption<Token>] {
@@ -140,7 +148,9 @@ impl Shared {
             let replaced = slot.swap(Some(Arc::new(token.numbered(generation))));
             self.keep_for_a_while(replaced);
         }
-        // After the slot: what may be spent can be found there.
+        // After the slot: what may be spent can be found there. Whoever makes a gate now either
+        // finds it there, too, or is seen here.
+        fence(Ordering::SeqCst);
         self.with_budget(|budget| match is_inherited {
             true => budget.inherit(member, held.generation, held.sent_at, self.now()),
             false => budget.publish(member, Some(held.generation)),
@@ -254,13 +264,52 @@ impl Shared {
         self.used.swap(false, Ordering::Relaxed)
     }
 
-    pub(crate) fn take_budget(&self, now: Timestamp) -> Option<Take> {
-        self.with_budget(|budget| budget.take(now))
+    /// The way to the API's limit; none where no limit is known.
+    pub(crate) fn gate(&self) -> Option<&Gate> {
+        Some(self.rare.get()?.gate.get()?)
     }
 
-    pub(crate) fn with_budget<R>(&self, f: impl FnOnce(&mut Budget) -> R) -> Option<R> {
-        let budget = self.rare.get()?.budget.as_ref()?;
-        Some(f(&mut budget.lock().unwrap_or_else(PoisonError::into_inner)))
+    /// The same, made where there is none: an answer told of a limit.
+    pub(crate) fn make_gate(&self) -> &Gate {
+        let rare = self.rare.get_or_init(Box::default);
+        if let Some(gate) = rare.gate.get() {
+            return gate;
+        }
+        let count = u16::try_from(self.slots.len()).unwrap_or(u16::MAX);
+        let gate = rare.gate.get_or_init(|| Box::new(Gate::new(None, count)));
+        // Either what is in a slot is seen here, or the gate is seen by who puts it there.
+        fence(Ordering::SeqCst);
+        gate.change(|budget| {
+            for (member, held) in (0_u16..).zip(self.held()) {
+                budget.publish(member, held.map(|held| held.generation));
+            }
+        });
+        gate
+    }
+
+    /// One API request of `caller` wants to go; `None` where no limit is known.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        caller: CallerId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Option<Pass> {
+        Some(self.gate()?.enter(self, caller, now, until))
+    }
+
+    pub(crate) fn with_budget<R>(&self, change: impl FnOnce(&mut Budget) -> R) -> Option<R> {
+        Some(self.gate()?.change(change))
+    }
+
+    /// Whether an answer that tells of no limit is news.
+    pub(crate) fn is_told(&self) -> bool {
+        self.rare.get().is_some_and(|rare| rare.is_told.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_told(&self, is_told: bool) {
+        if let Some(rare) = self.rare.get() {
+            rare.is_told.store(is_told, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn held(&self) -> impl Iterator<Item = Option<Held>> + '_ {

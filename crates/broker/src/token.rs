@@ -23,6 +23,9 @@ pub struct Token {
     accepted_sent_at: AtomicU64,
     /// When it was last checked, whatever that told; nanoseconds since boot, 0 for never.
     checked_at: AtomicU64,
+    /// When the latest request was sent that the API refused, and took none since; nanoseconds
+    /// since boot, 0 for none.
+    refused_sent_at: AtomicU64,
     is_inherited: bool,
     is_refused: AtomicBool,
 }
@@ -54,6 +57,7 @@ impl Token {
             expires_wall,
             accepted_sent_at: AtomicU64::new(0),
             checked_at: AtomicU64::new(0),
+            refused_sent_at: AtomicU64::new(0),
             is_inherited: false,
             is_refused: AtomicBool::new(false),
         })
@@ -69,9 +73,19 @@ impl Token {
         self.is_inherited
     }
 
-    /// The API refused it.
-    pub(crate) fn note_refused(&self) {
+    /// The API refused it in a request sent at `sent_at`.
+    pub(crate) fn note_refused(&self, sent_at: Timestamp) {
         self.is_refused.store(true, Ordering::Relaxed);
+        self.refused_sent_at.fetch_max(sent_at.as_nanos().max(1), Ordering::Relaxed);
+    }
+
+    /// The API took it in a request sent at `sent_at`: true once if it was refused before that.
+    pub(crate) fn is_back(&self, sent_at: Timestamp) -> bool {
+        let refused = self.refused_sent_at.load(Ordering::Relaxed);
+        let relaxed = Ordering::Relaxed;
+        refused != 0
+            && refused < sent_at.as_nanos()
+            && self.refused_sent_at.compare_exchange(refused, 0, relaxed, relaxed).is_ok()
     }
 
     /// Whether the API ever refused it.

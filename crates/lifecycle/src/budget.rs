@@ -2,12 +2,18 @@
 //!
 //! Vendors count API requests per token and window, and do not say when the window starts. Keeping
 //! to the limit in *every* span of that length is right whichever it is: so the times of the last
-//! requests are kept, as many as the limit allows.
+//! requests are kept, as many as the limit allows. Where no limit is known beforehand, what answers
+//! tell of it is kept to ([`Told`]); a budget that was told nothing limits nothing.
+//!
+//! A token that the API refused rests while it is found out whether a newer one cures that: when
+//! many tokens died at once, the others are not spent one after the other only to hear the same.
 
-use std::collections::VecDeque;
+mod account;
+
 use std::time::Duration;
 
 use crate::time::Timestamp;
+use account::{Account, Room};
 
 /// A vendor's limit for one access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,45 +24,37 @@ pub struct Quota {
     pub per: Duration,
 }
 
-/// Of what others may have spent, one in so many more.
-const UNEVEN: u32 = 50;
-/// Requests do not arrive as evenly as they left: spans are judged longer by this much.
-const ARRIVAL_SLACK: Duration = Duration::from_millis(100);
+/// Requests do not arrive as evenly as they left: spans are judged longer by a share of theirs.
+const ARRIVAL_SHARE: u32 = 100;
+/// And not by less than this …
+const LEAST_SLACK: Duration = Duration::from_millis(100);
+/// … nor by more, however long the span is.
+const MOST_SLACK: Duration = Duration::from_secs(1);
+
+impl Quota {
+    /// How long a request counts.
+    fn span(self) -> Duration {
+        self.per + (self.per / ARRIVAL_SHARE).clamp(LEAST_SLACK, MOST_SLACK)
+    }
+}
+
+/// What an answer told of the limit for its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Requests that were left when it was written.
+    pub remaining: u32,
+    /// Requests that the limit allows in all, if it said so.
+    pub limit: Option<u32>,
+    /// From the answer until the limit starts afresh.
+    pub resets_in: Duration,
+}
 
 /// What the tokens of a pool may still be spent on.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    quota: Quota,
+    quota: Option<Quota>,
     members: Vec<Account>,
     turn: usize,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Account {
-    generation: Option<u64>,
-    spent: VecDeque<Timestamp>,
-    inherited: Option<Inherited>,
-    closed_until: Timestamp,
-}
-
-/// A token that others may have spent before it came here: taken for spent evenly, as much as the
-/// limit allows, since its issue.
-#[derive(Clone, Copy, Debug)]
-struct Inherited {
-    issued_at: Timestamp,
-    at: Timestamp,
-}
-
-impl Inherited {
-    /// What others may have spent in the span that ends now.
-    fn spent(&self, quota: Quota, now: Timestamp) -> usize {
-        let begins = self.issued_at.max(now - (quota.per + ARRIVAL_SLACK));
-        let overlap = begins.until(self.at).as_nanos() * u128::from(quota.requests);
-        let spent = overlap.div_ceil(quota.per.as_nanos().max(1));
-        // Others were a little less even than that.
-        let uneven = if spent == 0 { 0 } else { u128::from(quota.requests / UNEVEN) };
-        usize::try_from(spent + uneven).unwrap_or(usize::MAX).min(quota.requests as usize)
-    }
 }
 
 /// What an API request is told.
@@ -67,16 +65,17 @@ pub enum Take {
         /// The pool member.
         member: u16,
     },
-    /// Every token is spent until then.
+    /// Every token is spent, or rests, until then.
     Wait(Timestamp),
     /// No token is held.
     Empty,
 }
 
 impl Budget {
-    /// For a pool of `members` tokens.
-    pub fn new(quota: Quota, members: u16) -> Self {
-        Self { quota, members: vec![Account::default(); usize::from(members.max(1))], turn: 0 }
+    /// For a pool of `members` tokens. Without a quota only what answers tell is kept to.
+    pub fn new(quota: impl Into<Option<Quota>>, members: u16) -> Self {
+        let members = vec![Account::default(); usize::from(members.max(1))];
+        Self { quota: quota.into(), members, turn: 0 }
     }
 
     /// A member's token changed; a new token has its own budget.
@@ -85,7 +84,7 @@ impl Budget {
             return;
         };
         if account.generation != generation {
-            *account = Account { generation, ..Account::default() };
+            *account = Account::of(generation);
         }
     }
 
@@ -96,15 +95,14 @@ impl Budget {
         if known != Some(generation)
             && let Some(account) = self.members.get_mut(usize::from(member))
         {
-            account.inherited = Some(Inherited { issued_at, at: now });
+            account.inherit(issued_at, now);
         }
     }
 
     /// Spends the token with most budget left; those equal take turns.
     pub fn take(&mut self, now: Timestamp) -> Take {
-        let span = self.quota.per + ARRIVAL_SLACK;
         let count = self.members.len();
-        let mut best: Option<(usize, usize)> = None;
+        let mut best: Option<(u64, usize)> = None;
         let mut opens = Timestamp::NEVER;
         let mut held = false;
         for offset in 0..count {
@@ -114,28 +112,17 @@ impl Budget {
                 continue;
             }
             held = true;
-            while account.spent.front().is_some_and(|&at| at + span <= now) {
-                account.spent.pop_front();
-            }
-            let by_others = account.inherited.map_or(0, |by| by.spent(self.quota, now));
-            if by_others == 0 {
-                account.inherited = None;
-            }
-            let spent = account.spent.len() + by_others;
-            if now < account.closed_until {
-                opens = opens.min(account.closed_until);
-            } else if spent >= self.quota.requests as usize {
-                let ours = account.spent.front().map_or(Timestamp::NEVER, |&at| at + span);
-                let step = self.quota.per / self.quota.requests.max(1);
-                let others = if by_others > 0 { now + step } else { Timestamp::NEVER };
-                opens = opens.min(ours.min(others));
-            } else if best.is_none_or(|(least, _)| spent < least) {
-                best = Some((spent, index));
+            match account.room(self.quota, now) {
+                Room::Until(at) => opens = opens.min(at),
+                Room::For(room) if best.is_none_or(|(most, _)| room > most) => {
+                    best = Some((room, index));
+                }
+                Room::For(_) => {}
             }
         }
         match best {
             Some((_, index)) => {
-                self.members[index].spent.push_back(now);
+                self.members[index].spend(self.quota, now);
                 self.turn = (index + 1) % count;
                 Take::Spend { member: u16::try_from(index).unwrap_or(u16::MAX) }
             }
@@ -144,29 +131,119 @@ impl Budget {
         }
     }
 
-    /// The API answered 429 to a request with this member's token.
-    pub fn throttled(&mut self, member: u16, generation: u64, until: Timestamp) {
-        if let Some(account) = self.members.get_mut(usize::from(member))
-            && account.generation == Some(generation)
-        {
-            account.closed_until = account.closed_until.max(until);
+    /// Which token of this member is counted for.
+    pub fn generation(&self, member: u16) -> Option<u64> {
+        self.members.get(usize::from(member))?.generation
+    }
+
+    /// What was taken last for this token was not sent.
+    pub fn give_back(&mut self, member: u16, generation: u64) {
+        if let Some(account) = self.account(member, generation) {
+            account.give_back();
         }
     }
 
-    /// Requests that could be sent now, over the whole pool.
-    pub fn left(&self, now: Timestamp) -> u64 {
-        let span = self.quota.per + ARRIVAL_SLACK;
-        let left = |account: &Account| {
-            if now < account.closed_until {
-                return 0;
+    /// The API answered 429 to a request with this member's token. Where that is known to have
+    /// been the limit of one resource among several, it holds no other request back.
+    pub fn throttled(&mut self, member: u16, generation: u64, until: Timestamp) {
+        if let Some(account) = self.account(member, generation) {
+            account.close(until);
+        }
+    }
+
+    /// An answer to a request that was sent at `sent_at` told this of the limit, or nothing. What
+    /// a quota says beforehand is not overruled.
+    ///
+    /// Answers that tell of different limits, or tell of one here and of none there, speak of some
+    /// of the API's resources each. What is left of one of them then holds no other request back.
+    pub fn told(
+        &mut self,
+        member: u16,
+        generation: u64,
+        told: Option<Told>,
+        sent_at: Timestamp,
+        now: Timestamp,
+    ) {
+        if self.quota.is_none()
+            && let Some(account) = self.account(member, generation)
+        {
+            account.told(told, sent_at, now);
+        }
+    }
+
+    /// Whether what answers tell is kept to for any token: then an answer that tells nothing is news.
+    pub fn was_told(&self) -> bool {
+        self.members.iter().any(Account::was_told)
+    }
+
+    /// The API refused this member's token: it rests until more is known, for 2 s at most, and then
+    /// one request finds out.
+    pub fn refused(&mut self, member: u16, generation: u64, now: Timestamp) {
+        if let Some(account) = self.account(member, generation) {
+            account.rest(now);
+        }
+    }
+
+    /// The API took this member's token in a request that was sent after the refused one.
+    pub fn accepted(&mut self, member: u16, generation: u64) {
+        if let Some(account) = self.account(member, generation) {
+            account.relieve();
+        }
+    }
+
+    /// A refusal stands: the fault is not the tokens', and none rests for it.
+    pub fn relieve(&mut self) {
+        self.members.iter_mut().for_each(Account::relieve);
+    }
+
+    /// Requests that could be sent at `at`, over the whole pool, if none is sent before; `None`
+    /// where one token has no known limit.
+    pub fn left(&self, at: Timestamp) -> Option<u64> {
+        let held = self.members.iter().filter(|account| account.generation.is_some());
+        let mut sum = 0_u64;
+        for account in held {
+            match account.left(self.quota, at) {
+                Room::For(u64::MAX) => return None,
+                Room::For(room) => sum = sum.saturating_add(room),
+                Room::Until(_) => {}
             }
-            let ours = account.spent.iter().filter(|&&at| at + span > now).count();
-            let by_others = account.inherited.map_or(0, |by| by.spent(self.quota, now));
-            u64::from(self.quota.requests).saturating_sub((ours + by_others) as u64)
-        };
-        self.members.iter().filter(|account| account.generation.is_some()).map(left).sum()
+        }
+        Some(sum)
+    }
+
+    /// When about `places` requests have had room, to 50 ms and within the hour.
+    pub fn opens_for(&self, places: u64, now: Timestamp) -> Timestamp {
+        let after = |steps: u32| now + STEP * steps;
+        let most = self.left(after(FARTHEST)).unwrap_or(u64::MAX);
+        // More than all tokens allow at once: as many spans as it takes.
+        let spans = places.saturating_sub(1) / most.max(1);
+        let places = places - spans * most.max(1);
+        let has_room = |steps| self.left(after(steps)).is_none_or(|left| left >= places);
+        let (mut before, mut by) = (0, 1);
+        while !has_room(by) && by < FARTHEST {
+            (before, by) = (by, (by * 2).min(FARTHEST));
+        }
+        while by - before > 1 {
+            let middle = before.midpoint(by);
+            if has_room(middle) { by = middle } else { before = middle }
+        }
+        let span = self.quota.map_or(UNKNOWN_SPAN, Quota::span);
+        let spans = span.saturating_mul(u32::try_from(spans).unwrap_or(u32::MAX));
+        (after(by) + spans).min(after(FARTHEST))
+    }
+
+    fn account(&mut self, member: u16, generation: u64) -> Option<&mut Account> {
+        let account = self.members.get_mut(usize::from(member))?;
+        (account.generation == Some(generation)).then_some(account)
     }
 }
+
+/// How closely it is looked when there will be room.
+const STEP: Duration = Duration::from_millis(50);
+/// Steps that a caller is told to stay away, at most: an hour.
+const FARTHEST: u32 = 3600 * 20;
+/// What limits that only answers tell of are taken to be counted in, where several follow.
+const UNKNOWN_SPAN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -184,7 +261,7 @@ mod tests {
         assert_eq!(budget.take(at(0)), Take::Empty);
         budget.publish(0, Some(1));
         budget.publish(1, Some(1));
-        assert_eq!(budget.left(at(0)), 4);
+        assert_eq!(budget.left(at(0)), Some(4));
         let taken: Vec<_> = (0..5).map(|i| budget.take(at(i))).collect();
         let spend = |member| Take::Spend { member };
         assert_eq!(taken[..4], [spend(0), spend(1), spend(0), spend(1)]);
@@ -224,7 +301,7 @@ mod tests {
             let mut budget = Budget::new(quota, 1);
             budget.inherit(0, 7, at(100_000 - age), at(100_000));
             let left = [0, 5_000, 11_000].map(|after| budget.left(at(100_000 + after)));
-            assert_eq!(left, [at_once, later, at_last], "{age} ms old");
+            assert_eq!(left, [at_once, later, at_last].map(Some), "{age} ms old");
         }
         // Whatever others did within the limit, evenly, and we do after: no span has more.
         let mut budget = Budget::new(quota, 1);
@@ -255,7 +332,7 @@ mod tests {
         budget.publish(0, Some(1));
         budget.throttled(0, 1, at(5_000));
         assert_eq!(budget.take(at(0)), Take::Wait(at(5_000)));
-        assert_eq!((budget.left(at(0)), budget.left(at(5_000))), (0, 2));
+        assert_eq!((budget.left(at(0)), budget.left(at(5_000))), (Some(0), Some(2)));
         budget.publish(0, Some(2));
         assert_eq!(budget.take(at(1)), Take::Spend { member: 0 });
         budget.publish(0, None);

@@ -5,7 +5,8 @@
 //! permission, say): no renewal is forced for 30 s, then 60 s, up to 10 min, until a refused
 //! request is cured. Other requests that the API takes with the same token cure nothing: a replay
 //! that is refused outweighs them. One trial at a time: what is refused meanwhile is tried with
-//! the token on trial.
+//! the token on trial. When that ends well, those refused meanwhile and not taken since died with
+//! the first, and are renewed together.
 
 use std::time::Duration;
 
@@ -113,14 +114,16 @@ impl Damper {
         self.blocked_until = since + self.pause;
     }
 
-    /// The API took `member`'s token of `generation`.
-    pub(crate) fn accepted(&mut self, member: u16, generation: u64) {
-        let Some(trial) = &mut self.trial else { return };
+    /// The API took `member`'s token of `generation`. Whether that ends a trial well.
+    pub(crate) fn accepted(&mut self, member: u16, generation: u64) -> bool {
+        let Some(trial) = &mut self.trial else { return false };
         let on_trial = trial.granted.is_some_and(|(tried, _)| generation >= tried);
-        if trial.member == member && on_trial && trial.outcome == Outcome::Open {
+        let ends_well = trial.member == member && on_trial && trial.outcome == Outcome::Open;
+        if ends_well {
             trial.outcome = Outcome::Accepted { pause: self.pause };
             (self.pause, self.blocked_until) = (Duration::ZERO, Timestamp::ZERO);
         }
+        ends_well
     }
 
     /// Whether a caller's `no-cache` renews a token whose request was sent at `sent_at`.
@@ -163,7 +166,7 @@ mod tests {
         assert_eq!(damper.refused(at(2), 0, 2), Ruling::Keep);
         assert_eq!(damper.refused(at(40), 0, 2), Ruling::Force);
         damper.granted(at(40), 0, 3);
-        damper.accepted(0, 3);
+        assert!(damper.accepted(0, 3));
         assert_eq!(damper.refused(at(41), 0, 3), Ruling::Force);
     }
 

@@ -123,12 +123,11 @@ impl Lifecycle {
                 if let Some(damper) = &mut self.damper {
                     damper.replay_refused(member, generation);
                 }
+                self.no_doubts();
                 return News::Asked;
             }
             Event::Accepted { member, generation } => {
-                if let Some(damper) = &mut self.damper {
-                    damper.accepted(member, generation);
-                }
+                self.on_accepted(member, generation, actions);
                 return News::Asked;
             }
             Event::NoCache { waiter: id, until } => {
@@ -254,6 +253,7 @@ impl Lifecycle {
         }
         member.held = Some(held);
         member.suspect = false;
+        member.doubted = false;
         member.due = held.renew_at(self.policy.default_lifetime, chance);
         actions.push(Action::Publish { member: index, held });
         self.put_oldest_first();
@@ -332,19 +332,48 @@ impl Lifecycle {
             return None;
         }
         match self.damper.get_or_insert_default().refused(now, index, generation) {
-            Ruling::Keep => None,
-            Ruling::Join { member: index } => {
-                let trial = self.members.get(usize::from(index))?;
+            Ruling::Keep => {
+                self.no_doubts();
+                None
+            }
+            Ruling::Join { member: on_trial } => {
+                self.members[usize::from(index)].doubted = true;
+                let trial = self.members.get(usize::from(on_trial))?;
                 let known = trial.generation();
                 let is_granted = !trial.suspect && !trial.is_renewing();
                 let generation = known.saturating_sub(u64::from(is_granted));
-                Some(Wants::Newer { member: index, generation })
+                Some(Wants::Newer { member: on_trial, generation })
             }
             Ruling::Force => {
                 self.suspect(index, actions);
                 Some(newer)
             }
         }
+    }
+
+    /// A cure that works tells of the others, too, that were refused meanwhile: they are renewed
+    /// together, instead of each being refused again for a trial of its own.
+    fn on_accepted(&mut self, index: u16, generation: u64, actions: &mut Vec<Action>) {
+        let member = self.members.get_mut(usize::from(index));
+        if let Some(member) = member.filter(|member| member.generation() == generation) {
+            member.doubted = false;
+        }
+        let ends_well =
+            self.damper.as_mut().is_some_and(|damper| damper.accepted(index, generation));
+        if !ends_well {
+            return;
+        }
+        for (index, member) in (0_u16..).zip(self.members.iter_mut()) {
+            if std::mem::take(&mut member.doubted) && member.unsuspected().is_some() {
+                member.suspect = true;
+                actions.push(Action::Withdraw { member: index });
+            }
+        }
+    }
+
+    /// The fault is not the tokens'.
+    fn no_doubts(&mut self) {
+        self.members.iter_mut().for_each(|member| member.doubted = false);
     }
 
     fn on_no_cache(&mut self, now: Timestamp) -> Wants {

@@ -19,6 +19,8 @@ pub(crate) struct Member {
     pub(crate) renewing_since: Option<Timestamp>,
     /// Refused by the API, and being replaced: not given to anyone.
     pub(crate) suspect: bool,
+    /// Refused by the API while another member's renewal was to find out why.
+    pub(crate) doubted: bool,
 }
 
 impl Member {

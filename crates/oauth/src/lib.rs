@@ -14,6 +14,8 @@
 //! [device code](DeviceAuthorizationRequest), the server's own [metadata](read_metadata). And how it
 //! gives a token back: [`RevocationRequest`].
 //!
+//! Resource servers tell in many spellings what is left of their limits: [`read_rate_limit`].
+//!
 //! Servers write secrets into the strangest places. What leaves here as text (codes, descriptions,
 //! remarks) is cleaned; what is secret is a [`Secret`].
 
@@ -29,6 +31,7 @@ mod error;
 mod members;
 mod metadata;
 mod pkce;
+mod rate_limit;
 mod refusal;
 mod remark;
 mod request;
@@ -50,6 +53,7 @@ pub use device::{
 pub use error::{Details, Remedy, TokenError};
 pub use metadata::{Metadata, MetadataError, read_metadata, well_known};
 pub use pkce::CodeVerifier;
+pub use rate_limit::{RateLimit, may_tell_of_a_limit, read_rate_limit};
 pub use remark::Remark;
 pub use request::{CONTENT_TYPE, EncodedRequest, Grant, TokenRequest};
 pub use response::{

@@ -27,7 +27,7 @@ pub fn retry_after(value: Option<&str>, date: Option<&str>, wall: u64) -> Option
 }
 
 /// Whole seconds; a fraction, which the RFC does not know but some servers send, is rounded up.
-fn seconds(value: &str) -> Option<u64> {
+pub(crate) fn seconds(value: &str) -> Option<u64> {
     let (whole, fraction) = value.split_once('.').unwrap_or((value, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(whole) || !digits(fraction) {
@@ -37,7 +37,7 @@ fn seconds(value: &str) -> Option<u64> {
     Some(whole.parse::<u64>().unwrap_or(u64::MAX).saturating_add(part))
 }
 
-fn unix_seconds(date: &str) -> Option<u64> {
+pub(crate) fn unix_seconds(date: &str) -> Option<u64> {
     let time = parse_http_date(date.trim()).ok()?;
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }

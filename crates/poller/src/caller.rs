@@ -119,6 +119,7 @@ impl<S: TokenStrategy> Caller<S> {
             bearer.map_err(|none| Miss { why: Why::NoToken, retry_after: none.retry_after })?;
         let sent_at = self.clock.now();
         let got = self.ask(target, further, &bearer).await?;
+        self.strategy.heard(&bearer, sent_at, got.status, &got.headers);
         let is_good = got.status.is_success()
             || got.status == StatusCode::NOT_MODIFIED && !further.is_empty();
         if is_good {

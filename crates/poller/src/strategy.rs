@@ -11,7 +11,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bellwether_broker::lifecycle::Timestamp;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub use is_refreshing::IsRefreshing;
 pub use one_token::OneToken;
@@ -39,6 +39,16 @@ pub trait TokenStrategy: Send + Sync + 'static {
 
     /// The API took it in a request sent at `sent_at`.
     fn accepted(&mut self, bearer: &Self::Bearer, sent_at: Timestamp);
+
+    /// The API's answer to a request sent at `sent_at`; it may tell of a limit.
+    fn heard(
+        &mut self,
+        _bearer: &Self::Bearer,
+        _sent_at: Timestamp,
+        _status: StatusCode,
+        _fields: &HeaderMap,
+    ) {
+    }
 
     /// The API answered 401 to a request sent at `sent_at`; the next token must be another one.
     fn refused(

@@ -141,7 +141,7 @@ pub(crate) fn text(
 }
 
 /// An error in the shape of RFC 6749 §5.2, with its code once more in `Bellwether-Error`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) error: String,
@@ -187,6 +187,13 @@ impl Refusal {
         let mut refusal = Self::new(StatusCode::UNAUTHORIZED, "invalid_token", description);
         refusal.challenge = Some("Bearer");
         refusal
+    }
+
+    /// It came through something that was not named as a proxy.
+    pub(crate) fn forwarded() -> Self {
+        let description = "requests that came through a proxy are not answered here, unless its \
+                           address is in [gateway] trusted_proxies";
+        Self::new(StatusCode::FORBIDDEN, "forwarded_request", description)
     }
 
     /// The caller did not come to an end.

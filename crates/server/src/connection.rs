@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::access::Latest;
 use crate::remembered::Memory;
 
 /// One connection of a listener.
@@ -11,11 +12,13 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     /// The latest token request.
     pub(crate) memory: Memory,
+    /// Who sent the latest request to the API.
+    pub(crate) latest: Latest,
 }
 
 impl Connection {
     pub(crate) fn with(peer: Peer) -> Self {
-        Self { peer, memory: Memory::default() }
+        Self { peer, ..Self::default() }
     }
 }
 

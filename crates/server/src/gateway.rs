@@ -22,7 +22,9 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Refusal};
 use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
+use crate::coalesce::Alike;
 use crate::connection::{Connection, Peer};
+use crate::ext_authz;
 use crate::host::Hosts;
 use crate::listen::Service;
 use crate::own_endpoint::{refuse_other_sites, refuse_secrets_in_query};
@@ -44,6 +46,8 @@ pub struct Gateway {
     pub(crate) clients: Option<Clients>,
     pub(crate) passes: Passes,
     pub(crate) exchange: Exchange,
+    /// None if nothing is shared between requests.
+    pub(crate) alike: Option<Alike>,
     pub(crate) hosts: Hosts,
     pub(crate) connections: Arc<Places>,
     /// Some vendor's SDK cannot bear a 401 from the token endpoint.
@@ -106,6 +110,7 @@ impl Gateway {
         }
         Self {
             exchange: Exchange::new(&broker),
+            alike: Alike::new(&settings),
             hosts: Hosts::new(listen, &settings.hosts),
             connections: Places::new(settings.connections),
             revoke_path: format!("{}/oauth/revoke", settings.login_path),
@@ -177,15 +182,18 @@ impl Gateway {
             Endpoint::Token(&connection.memory)
         } else if path == self.revoke_path || path == "/oauth/revoke" {
             Endpoint::Revocation
+        } else if path == ext_authz::CHECK {
+            return self.check(request, &connection.peer).await;
         } else if path.starts_with("/bellwether/") {
             match path.strip_prefix(rest::PREFIX) {
                 Some(rest) => Endpoint::Credential(rest.to_owned()),
                 None => return Refusal::not_found().into(),
             }
         } else {
-            return self.resource(request, &connection.peer, pool).await;
+            return self.resource(request, connection, pool).await;
         };
-        self.form(request, endpoint, &connection.peer).await
+        // Apart, so that a request to the API does not carry its state about.
+        Box::pin(self.form(request, endpoint, &connection.peer)).await
     }
 
     async fn form(
@@ -195,7 +203,9 @@ impl Gateway {
         peer: &Peer,
     ) -> Answer {
         let (parts, body) = request.into_parts();
-        let ours = refuse_secrets_in_query(&parts.uri);
+        // What Envoy puts behind its question is the address of another request.
+        let about_another = matches!(&endpoint, Endpoint::Credential(rest) if rest::is_about(rest));
+        let ours = if about_another { Ok(()) } else { refuse_secrets_in_query(&parts.uri) };
         if let Err(refusal) = ours.and_then(|()| refuse_other_sites(&parts.headers)) {
             return refusal.into();
         }
@@ -207,7 +217,7 @@ impl Gateway {
                 "this endpoint takes POST (RFC 6749 §3.2)",
             )
             .into();
-            let allowed = http::HeaderValue::from_static("POST");
+            let allowed = HeaderValue::from_static("POST");
             answer.headers_mut().insert(http::header::ALLOW, allowed);
             return answer;
         }

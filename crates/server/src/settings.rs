@@ -13,6 +13,7 @@ use http::Method;
 use crate::upstream::ResourceServer;
 
 use crate::places::ConnectionLimits;
+use crate::trusted::TrustedProxy;
 
 /// What callers are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct GatewaySettings {
     pub hand_out: HandOut,
     /// Further values of `Host` that are accepted.
     pub hosts: Vec<String>,
+    /// Peers that may ask for others below `/bellwether/v1`, and speak `ext_authz`.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// What SDKs put before the token path.
     pub login_path: String,
     /// What SDKs put before API paths.
@@ -107,6 +110,12 @@ pub struct GatewaySettings {
     pub body_timeout: Duration,
     /// How long the resource server may take from the end of a request to the head of its answer.
     pub answer_timeout: Duration,
+    /// Whether identical GETs in flight are asked once.
+    pub coalesce: bool,
+    /// How long an answer is kept that allows it, at most; `None` keeps none.
+    pub cache: Option<Duration>,
+    /// Bytes of kept answers, at most.
+    pub cache_size: usize,
     /// How long nothing may move in the body of an answer, or over an upgraded connection.
     pub silence: Duration,
     /// Threads that serve callers.
@@ -124,6 +133,7 @@ impl Default for GatewaySettings {
         Self {
             hand_out: HandOut::Real,
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             login_path: String::new(),
             api_path: String::new(),
             refresh_replay: Duration::from_secs(600),
@@ -131,6 +141,9 @@ impl Default for GatewaySettings {
             replay_body: 1 << 20,
             body_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(60),
+            coalesce: false,
+            cache: None,
+            cache_size: 16 << 20,
             silence: Duration::from_secs(300),
             workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             connections: ConnectionLimits::default(),

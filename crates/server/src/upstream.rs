@@ -3,6 +3,7 @@
 mod body;
 mod destination;
 mod guard;
+mod heard;
 mod pool;
 mod tunnel;
 

@@ -118,11 +118,15 @@ impl Serve {
             tls,
             connections,
             hosts,
+            trusted_proxies,
             hand_out,
             login_path,
             api_path,
             refresh_replay,
             max_body,
+            coalesce,
+            cache,
+            cache_size,
         } = configuration.gateway.clone();
         let AdminSection { listen: admin_listen, hosts: admin_hosts, key } =
             configuration.admin.clone();
@@ -136,10 +140,14 @@ impl Serve {
             gateway: GatewaySettings {
                 hand_out: self.hand_out.unwrap_or(plan::hand_out(hand_out)),
                 hosts,
+                trusted_proxies,
                 login_path,
                 api_path,
                 refresh_replay,
                 replay_body: usize::try_from(max_body).unwrap_or(usize::MAX),
+                coalesce,
+                cache,
+                cache_size: usize::try_from(cache_size).unwrap_or(usize::MAX),
                 connections: fitting(connections),
                 callers: plan::callers(configuration),
                 ..GatewaySettings::default()

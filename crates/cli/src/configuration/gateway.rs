@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use bellwether_server::ConnectionLimits;
+use bellwether_server::{ConnectionLimits, TrustedProxy};
 
 use super::listen_at::{self, ListenAt};
 use super::section::{Context, Field, Section, nearest};
@@ -24,6 +24,8 @@ pub struct Gateway {
     pub connections: ConnectionLimits,
     /// Names that `Host` may hold beside this machine's own; in lower case.
     pub hosts: Vec<String>,
+    /// Peers that may ask for others, as reverse proxies do.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// Which tokens callers get.
     pub hand_out: HandOut,
     /// What the paths of the token endpoint begin with; empty or like `/login`.
@@ -35,6 +37,12 @@ pub struct Gateway {
     /// Bytes of a request body that are kept so that it can be sent again; larger requests are
     /// sent once.
     pub max_body: u64,
+    /// Whether identical GETs in flight are asked once.
+    pub coalesce: bool,
+    /// How long an answer is kept that allows it, at most.
+    pub cache: Option<Duration>,
+    /// Bytes of kept answers, at most.
+    pub cache_size: u64,
 }
 
 /// Which tokens callers get.
@@ -48,6 +56,8 @@ pub enum HandOut {
 
 const MAX_REPLAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_BODY: u64 = 64 * 1024 * 1024;
+const MAX_CACHE: Duration = Duration::from_secs(60 * 60);
+const MAX_CACHE_SIZE: u64 = 1024 * 1024 * 1024;
 const MOST_CONNECTIONS: i64 = 1_000_000;
 const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(60 * 60);
 
@@ -59,11 +69,15 @@ impl Default for Gateway {
             tls: None,
             connections: ConnectionLimits::default(),
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             hand_out: HandOut::Real,
             login_path: String::new(),
             api_path: String::new(),
             refresh_replay: Duration::from_secs(10 * 60),
             max_body: 1024 * 1024,
+            coalesce: false,
+            cache: None,
+            cache_size: 16 * 1024 * 1024,
         }
     }
 }
@@ -97,6 +111,10 @@ pub(super) fn read(
     let span = listen.as_ref().map(Field::span);
     set(&mut gateway.listen, listen, |field| listen_at::read_some(context, &field));
     set(&mut gateway.hosts, section.optional("hosts"), |field| read_hosts(context, &field));
+    set(&mut gateway.trusted_proxies, section.optional("trusted_proxies"), |field| {
+        let items = field.items(context)?;
+        items.iter().map(|item| item.parse(context, str::parse)).collect()
+    });
     set(&mut gateway.hand_out, section.optional("hand_out"), |field| {
         field.parse(context, HandOut::parse)
     });
@@ -113,6 +131,17 @@ pub(super) fn read(
         let bytes = field.parse(context, size::parse)?;
         if bytes > MAX_BODY {
             return field.refuse(context, "keeps too much in memory; write at most \"64MiB\"");
+        }
+        Some(bytes)
+    });
+    set(&mut gateway.coalesce, section.optional("coalesce"), |field| field.boolean(context));
+    if let Some(field) = section.optional("cache") {
+        gateway.cache = read_duration(context, &field, MAX_CACHE);
+    }
+    set(&mut gateway.cache_size, section.optional("cache_size"), |field| {
+        let bytes = field.parse(context, size::parse)?;
+        if bytes > MAX_CACHE_SIZE {
+            return field.refuse(context, "keeps too much in memory; write at most \"1024MiB\"");
         }
         Some(bytes)
     });

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use bellwether_lifecycle::{Event, Need, Policy, Timestamp, Verdict};
+use bellwether_lifecycle::{Budget, Event, Held, Need, Policy, Take, Timestamp, Verdict};
 
 use crate::driver::{
     PATIENCE, Published, START, Script, SplitMix, World, at, millis, seconds, told,
@@ -310,6 +310,61 @@ fn a_mass_revocation_is_cured() {
         assert_eq!(api.passed_on(), 0, "{agents} agents: nobody sees a 401");
         assert_eq!(world.requests.len(), 84, "{agents} agents: one renewal each");
     }
+}
+
+/// 50 workers take their tokens from the pool's budget, as the library does, and one token's cure
+/// tells of the others: each dead token costs about one 401, not one for each worker.
+#[test]
+fn a_mass_revocation_costs_few_401s() {
+    const POOL: u16 = 42;
+    let mut world = World::new(6, Script::granting(86_400));
+    let credential = world.start(Policy { pool: POOL, ..Policy::DEFAULT });
+    let revoked = Rc::new(RefCell::new(BTreeSet::new()));
+    world.run_until(at(100.0));
+    revoked.borrow_mut().extend(world.published(credential).map(|token| token.number));
+    let budget = Rc::new(RefCell::new(Budget::new(None, POOL)));
+    let seen = Rc::new(RefCell::new((0_u32, 0_u32)));
+    let accepted = Rc::new(RefCell::new(BTreeSet::new()));
+    // 200 requests a second, each answered after 50 ms.
+    world.repeat(at(100.0), at(160.0), millis(5), move |world| {
+        for member in 0..POOL {
+            let generation = world.published_at(credential, member).map(|t| t.held.generation);
+            budget.borrow_mut().publish(member, generation);
+        }
+        let Take::Spend { member } = budget.borrow_mut().take(world.now) else { return };
+        let token = world.published_at(credential, member).expect("it was published");
+        let Published { number, held: Held { generation, .. }, .. } = token;
+        let (budget, seen) = (budget.clone(), seen.clone());
+        let (revoked, accepted) = (revoked.clone(), accepted.clone());
+        let told = seen.clone();
+        world.schedule(world.now + API_LATENCY, move |world| {
+            if !revoked.borrow().contains(&number) {
+                seen.borrow_mut().0 += 1;
+                if accepted.borrow_mut().insert(number) {
+                    world.happen(credential, Event::Accepted { member, generation });
+                }
+                return;
+            }
+            seen.borrow_mut().1 += 1;
+            budget.borrow_mut().refused(member, generation, world.now);
+            let accepted_since = false;
+            let event = move |waiter, until| Event::Refused {
+                waiter,
+                member,
+                generation,
+                accepted_since,
+                until,
+            };
+            world.ask(credential, PATIENCE, event, |_, _| {});
+        });
+        if world.now > at(159.0) {
+            let (ok, refused) = *told.borrow();
+            assert!(refused <= 2 * u32::from(POOL), "{refused} 401s, {ok} good");
+            assert!(ok >= 11_000, "{ok} of 12,000");
+        }
+    });
+    world.run_until(at(161.0));
+    assert!(world.requests.len() <= 2 * usize::from(POOL), "{}", world.requests.len());
 }
 
 /// The caller that would have told whether the cure worked has gone.

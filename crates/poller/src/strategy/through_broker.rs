@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bellwether_broker::lifecycle::Timestamp;
 use bellwether_broker::{Handle, Refusal, Token};
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::timeout;
 
 use super::{NoBearer, TokenStrategy};
@@ -48,6 +48,16 @@ impl TokenStrategy for ThroughBroker {
 
     fn accepted(&mut self, bearer: &Arc<Token>, sent_at: Timestamp) {
         self.handle.accepted(bearer, sent_at);
+    }
+
+    fn heard(
+        &mut self,
+        bearer: &Arc<Token>,
+        sent_at: Timestamp,
+        status: StatusCode,
+        fields: &HeaderMap,
+    ) {
+        self.handle.heard(bearer, sent_at, status, fields);
     }
 
     async fn refused(&mut self, bearer: &Arc<Token>, sent_at: Timestamp) {

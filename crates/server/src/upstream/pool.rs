@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::body::{AnswerBody, Held, RequestBody};
 use super::destination::{Opened, ResourceServer, Stream};
 use super::guard::{Guard, Watchman};
-use crate::interim::Interim;
+use super::heard::Heard;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Many servers close what was idle for a minute; it is not worth racing them.
@@ -49,6 +49,7 @@ struct Shelf {
 pub(super) struct Line {
     sender: http1::SendRequest<RequestBody>,
     pub(super) guard: Arc<Guard>,
+    heard: Heard,
     server: Arc<ResourceServer>,
     pool: Weak<Pool>,
     idle_since: u32,
@@ -108,40 +109,51 @@ impl Pool {
     pub(crate) async fn send(
         self: &Arc<Self>,
         server: &Arc<ResourceServer>,
+        request: Request<RequestBody>,
+        over: Over,
+    ) -> Result<Response<AnswerBody>, SendError> {
+        let way = if over == Over::Any { self.take(server) } else { None };
+        let unsent = match way {
+            Some(Way::Line(line)) => match self.send_on_line(line, request).await {
+                Err(Unsent::Request(unsent)) => (*unsent, None),
+                Err(Unsent::Error(error)) => return Err(error),
+                Ok(response) => return Ok(response),
+            },
+            other => (request, other),
+        };
+        // Apart, so that a request over a kept connection does not carry its state about.
+        Box::pin(self.send_anyhow(server, unsent.0, unsent.1, over)).await
+    }
+
+    /// The same where no kept connection did.
+    async fn send_anyhow(
+        self: &Arc<Self>,
+        server: &Arc<ResourceServer>,
         mut request: Request<RequestBody>,
+        mut way: Option<Way>,
         over: Over,
     ) -> Result<Response<AnswerBody>, SendError> {
         loop {
-            let kept = if over == Over::Any { self.take(server) } else { None };
-            let is_reused = kept.is_some();
-            let way = match kept {
-                Some(way) => way,
-                None => self.open(server, over).await?,
-            };
-            let error = match way {
-                Way::Line(line) => {
-                    line.guard.expect(self.answer_ticks);
-                    match self.send_on_line(line, request).await {
-                        Ok(response) => return Ok(response),
-                        Err(error) => error,
-                    }
-                }
-                Way::Shared(sender) => match self.send_shared(sender, server, request).await {
-                    Ok(response) => return Ok(response),
-                    Err(error) => error,
+            let is_reused = way.is_some();
+            let sent = match way {
+                Some(Way::Line(line)) => self.send_on_line(line, request).await,
+                Some(Way::Shared(sender)) => self.send_shared(sender, server, request).await,
+                None => match self.open(server, over).await? {
+                    Way::Line(line) => self.send_on_line(line, request).await,
+                    Way::Shared(sender) => self.send_shared(sender, server, request).await,
                 },
             };
-            match error {
+            request = match sent {
+                Ok(response) => return Ok(response),
                 // It closed before anything was sent.
-                Unsent::Request(unsent) if is_reused => request = *unsent,
-                Unsent::Request(_) => {
+                Err(Unsent::Request(unsent)) if is_reused => *unsent,
+                Err(Unsent::Request(_)) => {
                     return Err(SendError::Unreachable("the connection closed".to_owned()));
                 }
-                Unsent::Error(SendError::Broken { why, is_reused: closed }) => {
-                    return Err(SendError::Broken { why, is_reused: is_reused && closed });
-                }
-                Unsent::Error(error) => return Err(error),
-            }
+                Err(Unsent::Error(error)) if is_reused => return Err(error),
+                Err(Unsent::Error(error)) => return Err(error.on_fresh()),
+            };
+            way = if over == Over::Any { self.take(server) } else { None };
         }
     }
 
@@ -152,17 +164,11 @@ impl Pool {
     ) -> Result<Response<AnswerBody>, Unsent> {
         request.headers_mut().insert(HOST, line.server.host().clone());
         request.body_mut().tell(&line.guard);
-        let interim = Interim::before_answer(&mut request);
-        let sent = tokio::select! {
-            sent = line.sender.try_send_request(request) => sent,
-            () = interim.too_many() => {
-                line.guard.end();
-                let why = "it sent interim answers without end".to_owned();
-                return Err(Unsent::Error(SendError::Broken { why, is_reused: false }));
-            }
-        };
-        match sent {
+        line.guard.expect(self.answer_ticks);
+        line.heard.begin();
+        match line.sender.try_send_request(request).await {
             Ok(response) => {
+                line.heard.end();
                 line.guard.expect(self.silence_ticks);
                 Ok(response.map(|body| AnswerBody::new(body, Held::Line(line))))
             }
@@ -258,8 +264,10 @@ impl Pool {
     {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+        let heard = Heard::default();
+        let stream = TokioIo::new(heard.listen(stream));
         let (sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
+            builder.handshake(stream).await.map_err(|error| unreachable(&error))?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a connection to the API ended");
@@ -268,6 +276,7 @@ impl Pool {
         Ok(Way::Line(Line {
             sender,
             guard: self.watchman.connection(task.abort_handle()),
+            heard,
             server: Arc::clone(server),
             pool: Arc::downgrade(self),
             idle_since: 0,
@@ -343,6 +352,16 @@ impl Line {
                 shelf.idle.push(self);
             }
         });
+    }
+}
+
+impl SendError {
+    /// On a connection that was new the server had no reason to close it.
+    fn on_fresh(self) -> Self {
+        match self {
+            Self::Broken { why, .. } => Self::Broken { why, is_reused: false },
+            Self::Unreachable(_) | Self::TimedOut | Self::Busy => self,
+        }
     }
 }
 

@@ -53,6 +53,8 @@ struct Published {
     serial: u64,
     held: Held,
     accepted_sent_at: Option<Timestamp>,
+    /// When the latest request was sent that was refused, and none was taken since.
+    refused_sent_at: Option<Timestamp>,
 }
 
 /// A member's row in the store.
@@ -216,7 +218,7 @@ impl Brokers {
     pub(super) fn has_room(&self, now: Timestamp, worker: WorkerNumber) -> bool {
         let process = self.process_of(worker);
         let budget = self.processes[process as usize].budget.as_ref();
-        budget.is_some_and(|budget| budget.left(now) > 0)
+        budget.is_some_and(|budget| budget.left(now).is_none_or(|left| left > 0))
     }
 
     /// The API took a token. Nearly always this is no news.
@@ -230,8 +232,15 @@ impl Brokers {
         };
         let is_first = token.accepted_sent_at.is_none();
         token.accepted_sent_at = token.accepted_sent_at.max(Some(sent_at));
-        if is_first {
+        let is_back = token.refused_sent_at.is_some_and(|refused| refused < sent_at);
+        if is_first || is_back {
+            token.refused_sent_at = None;
             let Bearer { member, generation, .. } = bearer;
+            let broker = &mut self.processes[process as usize];
+            if is_back && let Some(budget) = &mut broker.budget {
+                budget.accepted(member, generation);
+                orders.extend(broker.waiting.drain(..).map(Order::Resume));
+            }
             self.tell(now, process, Event::Accepted { member, generation }, orders);
         }
     }
@@ -240,14 +249,22 @@ impl Brokers {
     pub(super) fn refused(&mut self, now: Timestamp, call: Call, orders: &mut Orders) {
         let Call { worker, bearer, sent_at } = call;
         let process = self.process_of(worker);
-        let held = self.processes[process as usize].published[usize::from(bearer.member)];
+        let broker = &mut self.processes[process as usize];
+        let held = broker.published[usize::from(bearer.member)].as_mut();
         let held = held.filter(|token| token.serial == bearer.serial);
-        let accepted = held.and_then(|token| token.accepted_sent_at);
+        let accepted = held.as_ref().and_then(|token| token.accepted_sent_at);
+        let accepted_since = accepted.is_some_and(|accepted| accepted > sent_at);
+        if !accepted_since && let Some(token) = held {
+            token.refused_sent_at = token.refused_sent_at.max(Some(sent_at));
+            if let Some(budget) = &mut broker.budget {
+                budget.refused(bearer.member, bearer.generation, now);
+            }
+        }
         let event = Event::Refused {
             waiter: WaiterId(u64::from(worker)),
             member: bearer.member,
             generation: bearer.generation,
-            accepted_since: accepted.is_some_and(|accepted| accepted > sent_at),
+            accepted_since,
             until: now + PATIENCE,
         };
         self.tell(now, process, event, orders);
@@ -257,7 +274,11 @@ impl Brokers {
     pub(super) fn replay_refused(&mut self, now: Timestamp, call: Call, orders: &mut Orders) {
         let Bearer { member, generation, .. } = call.bearer;
         let event = Event::ReplayRefused { member, generation };
-        self.tell(now, self.process_of(call.worker), event, orders);
+        let process = self.process_of(call.worker);
+        if let Some(budget) = &mut self.processes[process as usize].budget {
+            budget.relieve();
+        }
+        self.tell(now, process, event, orders);
     }
 
     /// The API has no room for a token until then.
@@ -332,8 +353,9 @@ impl Brokers {
                 }
                 Action::Publish { member, held } => {
                     let index = usize::from(member);
-                    let token =
-                        Published { serial: rows[index].serial, held, accepted_sent_at: None };
+                    let serial = rows[index].serial;
+                    let (accepted_sent_at, refused_sent_at) = (None, None);
+                    let token = Published { serial, held, accepted_sent_at, refused_sent_at };
                     broker.published[index] = Some(token);
                     if let Some(budget) = &mut broker.budget {
                         if rows[index].renewed_by == process {
@@ -351,6 +373,11 @@ impl Brokers {
                     }
                 }
                 Action::Answer { waiter: WaiterId(worker), verdict } => {
+                    // The fault is not the tokens'.
+                    if let (Verdict::Keep, Some(budget)) = (verdict, &mut broker.budget) {
+                        budget.relieve();
+                        orders.extend(broker.waiting.drain(..).map(Order::Resume));
+                    }
                     answers.push((worker as WorkerNumber, verdict));
                 }
                 // Asked for below, together with the door's.
