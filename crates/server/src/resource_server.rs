@@ -183,7 +183,7 @@ impl Gateway {
         self.pass_back(response, prepared.upgrade.take())
     }
 
-    /// A refused request, sent once more with a newer token if there is one.
+    /// A refused request, sent once more with a token that cures it, if there is one.
     async fn cure(
         &self,
         offered: &Offered,
@@ -192,17 +192,40 @@ impl Gateway {
         refused: Sent,
         response: Response<AnswerBody>,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let newer = match offered.handle.refused(&refused.token, refused.at).await {
-            Refused::Cure(newer) if prepared.body.can_be_sent() => newer,
+        let handle = &offered.handle;
+        let cure = match handle.refused(&refused.token, refused.at).await {
+            Refused::Cure(cure) if prepared.body.can_be_sent() => cure,
             Refused::Cure(_) | Refused::Stands | Refused::NoToken(_) => return Ok(response),
         };
         drop(response);
+        let response = self.replay(offered, prepared, pool, &cure).await?;
+        let is_stand_in = cure.generation() < refused.token.generation();
+        if response.status() != StatusCode::UNAUTHORIZED || !is_stand_in {
+            return Ok(response);
+        }
+        // What was to stand in for a young token has died with it.
+        match handle.stand_in_refused(&cure, &refused.token, refused.at).await {
+            Refused::Cure(newer) if prepared.body.can_be_sent() => {
+                drop(response);
+                self.replay(offered, prepared, pool, &newer).await
+            }
+            Refused::Cure(_) | Refused::Stands | Refused::NoToken(_) => Ok(response),
+        }
+    }
+
+    async fn replay(
+        &self,
+        offered: &Offered,
+        prepared: &mut Prepared,
+        pool: &Arc<Pool>,
+        token: &Token,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let at = self.broker.clock().now();
-        let response = self.send(prepared, newer.authorization(), pool).await?;
-        self.note(offered, &newer, at, &response);
+        let response = self.send(prepared, token.authorization(), pool).await?;
+        self.note(offered, token, at, &response);
         if response.status() == StatusCode::UNAUTHORIZED {
             // The cure failed: whoever decides must hear of it.
-            offered.handle.replay_refused(&newer);
+            offered.handle.replay_refused(token);
         }
         Ok(response)
     }
