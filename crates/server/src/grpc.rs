@@ -146,7 +146,7 @@ mod tests {
             (b"\0\0\0\0\x0c\x0a\x0aabcdefghij",  Err(Malformed::TooLong)),
         ];
         for (bytes, expected) in cases {
-            let read = read::<Word, _>(Full::new(Bytes::from_static(bytes)), 8, LONG).await;
+            let read = read::<Word, _>(Full::new(Bytes::from_static(bytes)), 10, LONG).await;
             let read = read.map(|word| word.text);
             assert_eq!(read, expected.map(str::to_owned), "{bytes:?}");
         }

@@ -329,6 +329,10 @@ impl Line {
                 Err(mut error) => Err(match error.take_message() {
                     Some(unsent) => Unsent::Request(Box::new(unsent)),
                     None if self.guard.is_late() => Unsent::Error(SendError::TimedOut),
+                    // The server was not about to close it: asked again it would do the same.
+                    None if self.heard.is_too_much() => {
+                        Unsent::Error(broken(&error.into_error()).on_fresh())
+                    }
                     None => Unsent::Error(broken(&error.into_error())),
                 }),
             }
@@ -353,7 +357,7 @@ impl Line {
 }
 
 impl SendError {
-    /// On a connection that was new the server had no reason to close it.
+    /// The server had no reason to close the connection, as on a new one.
     fn on_fresh(self) -> Self {
         match self {
             Self::Broken { why, .. } => Self::Broken { why, is_reused: false },

@@ -181,7 +181,7 @@ fn allowed(reply: &Reply) -> String {
 }
 
 /// Status, and a header.
-fn denied(reply: &Reply) -> (i32, impl Fn(&str) -> Option<String>) {
+fn denied(reply: &Reply) -> (i32, impl Fn(&str) -> Option<String> + use<>) {
     let CheckResponse { status, denied, allowed } = answer(reply);
     assert_eq!(allowed, None);
     assert!(status.expect("a status").code > 0);
@@ -295,7 +295,7 @@ async fn without_a_token_the_answer_says_when_to_ask_again() {
             bellwether_simulation::Endpoint::Token,
             Effect::Answer {
                 status: 503,
-                retry_after: Some(std::time::Duration::from_secs(60)),
+                retry_after: Some("60".to_owned()),
                 content_type: "text/plain".to_owned(),
                 body: Vec::new(),
                 processed: false,
