@@ -48,7 +48,10 @@ pub(crate) enum Pass {
 /// What one that waits is told.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
-    Go { member: u16, generation: Option<u64> },
+    Go {
+        member: u16,
+        generation: Option<u64>,
+    },
     /// No token is held any more.
     Again,
     /// Another took its place.

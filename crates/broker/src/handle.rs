@@ -6,9 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::Guard;
-use bellwether_lifecycle::{
-    Budget, CallerId, Cause, Failure, Held, Need, Status, Timestamp, Told,
-};
+use bellwether_lifecycle::{Budget, CallerId, Cause, Failure, Held, Need, Status, Timestamp, Told};
 use bellwether_oauth::RateLimit;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{mpsc, oneshot};

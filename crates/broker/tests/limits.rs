@@ -118,9 +118,8 @@ async fn what_answers_tell_is_kept_to_where_nothing_was_configured() {
     let handle = full(&world, 1, None).await;
     let token = handle.spend(Duration::ZERO).await.expect("no limit is known");
     assert_eq!((handle.budget_left(), handle.has_room()), (None, false));
-    let heard = |lines: &[(&str, &str)]| {
-        handle.heard(&token, world.now(), StatusCode::OK, &fields(lines))
-    };
+    let heard =
+        |lines: &[(&str, &str)]| handle.heard(&token, world.now(), StatusCode::OK, &fields(lines));
     assert_eq!(heard(&[("content-type", "application/json"), ("server", "x")]), None);
     let told = [("ratelimit", r#""default";r=2;t=30"#)];
     assert_eq!(heard(&told).map(|limit| limit.remaining), Some(2));

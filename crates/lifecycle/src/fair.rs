@@ -194,7 +194,10 @@ mod tests {
         queue.leave(QUIET, quiet);
         queue.leave(THIRD, quiet);
         assert_eq!(queue.len(), 2);
-        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some(places[0]), Some(places[2]), None]);
+        assert_eq!(
+            [queue.pop(), queue.pop(), queue.pop()],
+            [Some(places[0]), Some(places[2]), None]
+        );
     }
 
     #[test]

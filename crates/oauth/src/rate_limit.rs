@@ -74,9 +74,9 @@ pub fn read_rate_limit<'a>(
 ) -> Option<RateLimit> {
     let now = field("date").and_then(unix_seconds).unwrap_or(wall);
     let known = KNOWN.iter().filter_map(|names| by_names(names, &field, now));
-    let draft = field("ratelimit").into_iter().flat_map(|value| {
-        items(value, field("ratelimit-policy").unwrap_or_default())
-    });
+    let draft = field("ratelimit")
+        .into_iter()
+        .flat_map(|value| items(value, field("ratelimit-policy").unwrap_or_default()));
     let vendors = genesys(&field, now).into_iter().chain(salesforce(&field));
     known.chain(draft).chain(vendors).min_by_key(|limit| limit.remaining)
 }
@@ -123,7 +123,8 @@ fn salesforce<'a>(field: &impl Fn(&str) -> Option<&'a str>) -> Option<RateLimit>
 /// draft has it now, `limit=100, remaining=50, reset=5` as it was before.
 fn items<'a>(value: &'a str, policy: &'a str) -> Vec<RateLimit> {
     let of = |name: &str| {
-        let found = split(value, b',').find_map(|item| item.trim().strip_prefix(name)?.strip_prefix('='));
+        let found =
+            split(value, b',').find_map(|item| item.trim().strip_prefix(name)?.strip_prefix('='));
         found.and_then(count)
     };
     if let Some(remaining) = of("remaining") {
@@ -267,8 +268,7 @@ mod tests {
             ("1e3",    "30",                                  None),
         ];
         for (remaining, reset, expected) in cases {
-            let read =
-                read(&[("x-ratelimit-remaining", remaining), ("x-ratelimit-reset", reset)]);
+            let read = read(&[("x-ratelimit-remaining", remaining), ("x-ratelimit-reset", reset)]);
             let expected = expected.map(|(remaining, resets_in)| (remaining, None, resets_in));
             assert_eq!(read, expected, "{remaining:?}, {reset:?}");
         }
@@ -287,9 +287,21 @@ mod tests {
     #[test]
     fn what_nearly_every_answer_has_is_not_looked_at() {
         for name in [
-            "date", "server", "content-type", "content-length", "cache-control", "etag", "vary",
-            "set-cookie", "strict-transport-security", "x-request-id", "x-content-type-options",
-            "inin-correlation-id", "retry-after", "", "limit",
+            "date",
+            "server",
+            "content-type",
+            "content-length",
+            "cache-control",
+            "etag",
+            "vary",
+            "set-cookie",
+            "strict-transport-security",
+            "x-request-id",
+            "x-content-type-options",
+            "inin-correlation-id",
+            "retry-after",
+            "",
+            "limit",
         ] {
             assert!(!may_tell_of_a_limit(name), "{name}");
         }

@@ -110,7 +110,8 @@ impl Cache {
         let kept = Kept { whole, number, size, came_at: now, age, fresh_until, until };
         let variants = self.answers.entry(key.clone()).or_default();
         let same = |known: &Kept| known.whole.fits(&kept.whole.asked) || known.until <= now;
-        self.size -= variants.iter().filter(|known| same(known)).map(|known| known.size).sum::<usize>();
+        self.size -=
+            variants.iter().filter(|known| same(known)).map(|known| known.size).sum::<usize>();
         variants.retain(|known| !same(known));
         if variants.len() >= MOST_VARIANTS {
             self.size -= variants.remove(0).size;
@@ -137,9 +138,9 @@ impl Cache {
     fn shrink(&mut self, now: Timestamp) {
         while let Some((number, key)) = self.order.front() {
             let variants = self.answers.get_mut(key);
-            let index = variants.as_ref().and_then(|kept| {
-                kept.iter().position(|kept| kept.number == *number)
-            });
+            let index = variants
+                .as_ref()
+                .and_then(|kept| kept.iter().position(|kept| kept.number == *number));
             if let (Some(variants), Some(index)) = (variants, index) {
                 if now < variants[index].until && self.size <= self.most {
                     return;
@@ -227,7 +228,8 @@ mod tests {
             cache.keep(&way.key, whole(way, "x-way", b"x"), times, at(0));
             cache.keep(&way.key, whole(way, "x-way", b"newer"), times, at(0));
         }
-        let found = ways.each_ref().map(|way| cache.find(way, at(1)).map(|hit| hit.whole.body.len()));
+        let found =
+            ways.each_ref().map(|way| cache.find(way, at(1)).map(|hit| hit.whole.body.len()));
         assert_eq!(found, [None, Some(5), Some(5), Some(5), Some(5)]);
         assert!(cache.find(&question("/a", &[]), at(1)).is_none());
     }

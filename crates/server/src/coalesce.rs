@@ -470,12 +470,14 @@ mod tests {
         let after = || async { Ok(reply(&fields, "after")) };
         let mut first = std::pin::pin!(alike.answer(asked("GET", "/a"), &clock, before()));
         assert!(is_pending(first.as_mut()));
-        text(alike.answer(asked("DELETE", "/a"), &clock, async { Ok(reply(&[], "")) }).await)
-            .await;
+        text(alike.answer(asked("DELETE", "/a"), &clock, async { Ok(reply(&[], "")) }).await).await;
         let_go.notify_one();
         assert_eq!(text(first.await).await, "before");
         for _ in 0..2 {
-            assert_eq!(text(alike.answer(asked("GET", "/a"), &clock, after()).await).await, "after");
+            assert_eq!(
+                text(alike.answer(asked("GET", "/a"), &clock, after()).await).await,
+                "after"
+            );
         }
         let kept = || async { Ok(reply(&fields, "not asked")) };
         assert_eq!(text(alike.answer(asked("GET", "/a"), &clock, kept()).await).await, "after");

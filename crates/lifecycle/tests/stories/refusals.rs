@@ -348,8 +348,12 @@ fn a_mass_revocation_costs_few_401s() {
             seen.borrow_mut().1 += 1;
             budget.borrow_mut().refused(member, generation, world.now);
             let accepted_since = false;
-            let event = move |waiter, until| {
-                Event::Refused { waiter, member, generation, accepted_since, until }
+            let event = move |waiter, until| Event::Refused {
+                waiter,
+                member,
+                generation,
+                accepted_since,
+                until,
             };
             world.ask(credential, PATIENCE, event, |_, _| {});
         });

@@ -111,9 +111,7 @@ async fn identical_gets_in_flight_are_one_request() {
     let api = Held::start("ETag: \"7\"\r\nX-Twice: a\r\nX-Twice: b\r\n", r#"{"list":[1]}"#).await;
     let stage = api.stage(|_| {}).await;
     let other_key = |number| match number {
-        5 => Ask::get("/api/held?x=1")
-            .bearer(BOTH_KEY)
-            .header("Bellwether-Credential", "polling"),
+        5 => Ask::get("/api/held?x=1").bearer(BOTH_KEY).header("Bellwether-Credential", "polling"),
         _ => held(),
     };
     let replies = api.crowd(&stage, other_key).await;
@@ -150,7 +148,9 @@ async fn what_differs_is_asked_for_itself() {
 
 #[tokio::test]
 async fn what_is_somebodys_own_is_not_shared() {
-    for fields in ["Cache-Control: private\r\n", "Cache-Control: no-store\r\n", "Set-Cookie: a=b\r\n"] {
+    for fields in
+        ["Cache-Control: private\r\n", "Cache-Control: no-store\r\n", "Set-Cookie: a=b\r\n"]
+    {
         let api = Held::start(fields, "{}").await;
         let stage = api.stage(|_| {}).await;
         let replies = api.crowd(&stage, |_| held()).await;
