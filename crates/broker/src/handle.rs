@@ -26,6 +26,20 @@ pub const PATIENCE: Duration = Duration::from_secs(14);
 /// The longest that a token rests for a 429 where no quota was configured.
 const UNKNOWN_LIMIT_RESTS: Duration = Duration::from_secs(60);
 
+/// How long a refused request that was overtaken waits for the next one's news.
+const SECOND_OPINION_WITHIN: Duration = Duration::from_millis(100);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// What later requests say about a token.
+enum Opinion {
+    /// The API took it in one.
+    Lives,
+    /// It is not held any more.
+    Replaced,
+    /// There were none.
+    Unknown,
+}
+
 /// One credential of a [`Broker`](crate::Broker). Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -118,15 +132,17 @@ impl Handle {
             Need::Use => token.held().is_alive(now),
             Need::HandOut => now < token.held().hand_out_until(),
         };
-        let (before, from) = self.shared.slots().split_at(self.shared.next_turn());
-        let held = from
-            .iter()
-            .chain(before)
-            .find_map(|slot| slot.load().as_ref().filter(|token| good(token)).map(Arc::clone));
-        match held {
+        match self.held_now(good) {
             Some(token) => Ok(token),
             None => self.wait_for(Ask::Token(need), until).await,
         }
+    }
+
+    /// The next held token that is good; those of a pool take turns.
+    fn held_now(&self, is_good: impl Fn(&Token) -> bool) -> Option<Arc<Token>> {
+        let (before, from) = self.shared.slots().split_at(self.shared.next_turn());
+        let mut slots = from.iter().chain(before);
+        slots.find_map(|slot| slot.load().as_ref().filter(|token| is_good(token)).map(Arc::clone))
     }
 
     /// When a caller that comes now must be answered.
@@ -143,6 +159,16 @@ impl Handle {
     /// is no token.
     pub async fn spend(&self, patience: Duration) -> Result<Arc<Token>, NoToken> {
         self.spend_for(CallerId::default(), patience).await
+    }
+
+    /// A token to send one API request with at `now`, where none is counted and one is held: there is
+    /// nothing to wait for then.
+    pub fn spend_at_once(&self, now: Timestamp) -> Option<Arc<Token>> {
+        if self.shared.gate().is_some() {
+            return None;
+        }
+        self.shared.note_used();
+        self.held_now(|token| token.held().is_alive(now))
     }
 
     /// The same for one of several callers. Where requests must wait, callers take turns, and the
@@ -255,24 +281,73 @@ impl Handle {
             return Refusal::Cure(before);
         }
         let accepted_since = token.accepted_sent_at().is_some_and(|accepted| accepted > sent_at);
-        let (member, generation) = (token.member(), token.held().generation);
         if !accepted_since {
-            token.note_refused(sent_at);
-            // Of one token there is no other to be spent meanwhile.
-            if self.shared.slots().len() > 1 {
-                let now = self.shared.now();
-                self.shared.with_budget(|budget| budget.refused(member, generation, now));
-            }
+            return self.cure(token, sent_at).await;
         }
-        match self.ask(Ask::Cure { member, generation, accepted_since }, self.patience()).await {
-            Ok(Some(newer)) => Refusal::Cure(newer),
-            Ok(None) => {
-                if !accepted_since {
-                    self.shared.with_budget(Budget::relieve);
-                }
-                Refusal::Stands
+        match self.second_opinion(token, self.shared.now()).await {
+            Opinion::Lives => {
+                let (member, generation) = (token.member(), token.held().generation);
+                let ask = Ask::Cure { member, generation, accepted_since };
+                self.cured(self.ask(ask, self.patience()).await)
             }
+            Opinion::Replaced => self.cure(token, sent_at).await,
+            Opinion::Unknown => Refusal::Stands,
+        }
+    }
+
+    /// The API refused `stand_in` too, which was to cure a refusal of `token`: both are dead.
+    pub async fn stand_in_refused(
+        &self,
+        stand_in: &Token,
+        token: &Token,
+        sent_at: Timestamp,
+    ) -> Refusal {
+        self.shared.forget_replaced(stand_in);
+        self.refused(token, sent_at).await
+    }
+
+    async fn cure(&self, token: &Token, sent_at: Timestamp) -> Refusal {
+        let (member, generation) = (token.member(), token.held().generation);
+        token.note_refused(sent_at);
+        // Of one token there is no other to be spent meanwhile.
+        if self.shared.slots().len() > 1 {
+            let now = self.shared.now();
+            self.shared.with_budget(|budget| budget.refused(member, generation, now));
+        }
+        let ask = Ask::Cure { member, generation, accepted_since: false };
+        let refusal = self.cured(self.ask(ask, self.patience()).await);
+        if matches!(refusal, Refusal::Stands) {
+            self.shared.with_budget(Budget::relieve);
+        }
+        refusal
+    }
+
+    fn cured(&self, answer: Answer) -> Refusal {
+        match answer {
+            Ok(Some(newer)) => Refusal::Cure(newer),
+            Ok(None) => Refusal::Stands,
             Err(none) => Refusal::NoToken(none),
+        }
+    }
+
+    /// A request that was refused was overtaken by one that the API took. Whether the token died
+    /// between the two, or the refusal is about something else, the next request tells that is sent
+    /// after `since`.
+    async fn second_opinion(&self, token: &Token, since: Timestamp) -> Opinion {
+        let (member, generation) = (token.member(), token.held().generation);
+        let until = since + SECOND_OPINION_WITHIN;
+        loop {
+            let held = self.shared.slot(member);
+            if held.is_none_or(|held| held.held().generation != generation) {
+                return Opinion::Replaced;
+            }
+            if token.accepted_sent_at().is_some_and(|accepted| accepted > since) {
+                return Opinion::Lives;
+            }
+            if self.shared.now() >= until {
+                return Opinion::Unknown;
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
 

@@ -110,6 +110,9 @@ const BAD: &[Row] = &[
     ("callers' certificates of nobody", r#"api_path = """#, r#"tls = { certificate = "ca.pem", key = "client.secret", client_auth = "optional" }"#, 6, "gateway.tls.client_auth", "needs client_ca"),
     ("a URL as host",                   r#"["broker.example.com"]"#, r#"["https://broker"]"#, 3, "gateway.hosts[0]", "as callers write it"),
     ("one host instead of a list",      r#"["broker.example.com"]"#, r#""broker.example.com""#, 3, "gateway.hosts", "must be a list"),
+    ("a proxy by name",                 r#"api_path = """#, r#"trusted_proxies = ["nginx"]"#, 6, "gateway.trusted_proxies[0]", "10.0.0.0/8"),
+    ("a proxy with an address too long", r#"api_path = """#, r#"trusted_proxies = ["unix", "10.0.0.1/8"]"#, 6, "gateway.trusted_proxies[1]", r#"write "10.0.0.0/8""#),
+    ("every peer a proxy",              r#"api_path = """#, r#"trusted_proxies = ["::/0"]"#, 6, "gateway.trusted_proxies[0]", "trusts everybody"),
     ("an unknown kind of hand-out",     r#""real""#, r#""locale""#, 4, "gateway.hand_out", r#"did you mean "local"?"#),
     ("a prefix without a slash",        r#""/login""#, r#""login""#, 5, "gateway.login_path", "with a slash at the beginning"),
     ("a prefix that is taken",          r#""/login""#, r#""/bellwether""#, 5, "gateway.login_path", "are taken"),
@@ -123,7 +126,7 @@ const BAD: &[Row] = &[
     ("a cache without a bound",         r#"max_body = "1MiB""#, r#"cache_size = "2048MiB""#, 8, "gateway.cache_size", "1024MiB"),
     ("coalescing in words",             r#"max_body = "1MiB""#, r#"coalesce = "yes""#, 8, "gateway.coalesce", "true or false"),
     ("an unknown key, nearly right",    "hand_out =", "handout =", 4, "gateway.handout", "did you mean hand_out?"),
-    ("an unknown key, nothing near",    "max_body =", "threads =", 8, "gateway.threads", "known here are listen, hosts, hand_out"),
+    ("an unknown key, nothing near",    "max_body =", "threads =", 8, "gateway.threads", "known here are listen, hosts, trusted_proxies, hand_out"),
     ("double brackets for one section", "[gateway]", "[[gateway]]", 1, "gateway", "write [gateway] with single brackets"),
     // [admin]
     ("a key that is too short",         "operator.key", "short.key", 12, "admin.key", "32 to 256 visible ASCII characters, this one has 5"),

@@ -1,20 +1,22 @@
 //! Who sends a request to the API, and what it may have there: by a key, by its peer, or by a token
 //! that was handed out here.
 //!
-//! [`Gateway::admit`] finds it out, with a keyed hash or two. A connection may remember what it found
-//! for the same `Authorization`, and ask with each request whether it still
+//! [`Gateway::admit`] finds it out, with a keyed hash or two. A connection remembers what it found for
+//! the same `Authorization`, and asks with each request whether it still
 //! [`stands`](Admitted::stands); what the request at hand may do is asked each time.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bellwether_broker::lifecycle::CallerId;
-use http::header::HeaderName;
-use http::{HeaderMap, Method};
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, HeaderValue, Method};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::answer::Refusal;
 use crate::callers::Identity;
-use crate::connection::Peer;
+use crate::connection::{Connection, Peer};
 use crate::gateway::{Gateway, bearer};
 use crate::passes::{Holders, LeadsTo, Pass};
 
@@ -44,13 +46,66 @@ enum Holder {
     Alike(u64),
 }
 
+/// Whom a connection's latest request came from, by what it showed.
+#[derive(Debug, Default)]
+pub(crate) struct Latest(Mutex<Option<Arc<Shown>>>);
+
+#[derive(Debug)]
+struct Shown {
+    authorization: Zeroizing<Vec<u8>>,
+    admitted: Admitted,
+    takes_turns_as: CallerId,
+}
+
+impl Latest {
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Shown>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one value of `Authorization`.
+fn shown(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    all.next().filter(|_| all.next().is_none()).map(HeaderValue::as_bytes)
+}
+
 impl Gateway {
+    /// What a request leads to, and who takes turns with others there. `path` is the API's own.
+    ///
+    /// # Errors
+    /// As [`Gateway::admit`] and [`Admitted::leads_to`].
+    pub(crate) fn access(
+        &self,
+        connection: &Connection,
+        (method, path, headers): (&Method, &str, &HeaderMap),
+    ) -> Result<(LeadsTo, CallerId), Refusal> {
+        let authorization = shown(headers);
+        let latest = connection.latest.slot().clone();
+        if let (Some(latest), Some(authorization)) = (latest, authorization)
+            && latest.authorization.ct_eq(authorization).into()
+            && latest.admitted.stands(self)
+            // Others may have been given the same token since.
+            && let Ok(leads_to) = latest.admitted.leads_to(method, path, headers)
+        {
+            return Ok((leads_to, latest.takes_turns_as));
+        }
+        let admitted = self.admit(headers, &connection.peer)?;
+        let takes_turns_as = admitted.takes_turns_as(&connection.peer);
+        let leads_to = admitted.leads_to(method, path, headers)?;
+        if let Some(authorization) = authorization {
+            let authorization = Zeroizing::new(authorization.to_vec());
+            *connection.latest.slot() =
+                Some(Arc::new(Shown { authorization, admitted, takes_turns_as }));
+        }
+        Ok((leads_to, takes_turns_as))
+    }
+
     /// Who sends this.
     ///
     /// # Errors
     /// 401 for what is unknown here or must not come from this peer; 429 after many wrong keys; 403
     /// for a page in a browser that only its certificate would make known.
-    pub(crate) fn admit(&self, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Refusal> {
+    fn admit(&self, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Refusal> {
         let Some(shown) = bearer(headers) else {
             return self.callers.identify(headers, peer).map(|caller| Admitted(By::Caller(caller)));
         };
@@ -92,8 +147,7 @@ impl Gateway {
 impl Admitted {
     /// Whether what was found out is still so: nothing was replaced, revoked or forgotten since, and
     /// no key has ended. Counts as a use of a pass. Costs a comparison or two, and no hash.
-    #[allow(dead_code, reason = "for what a connection remembers")]
-    pub(crate) fn stands(&self, gateway: &Gateway) -> bool {
+    fn stands(&self, gateway: &Gateway) -> bool {
         match &self.0 {
             By::Caller(identity) => gateway.callers.stands(identity),
             By::Pass(pass, holder) => {
@@ -111,7 +165,7 @@ impl Admitted {
 
     /// As whom it takes turns where requests wait for room at the API. Those that cannot be told
     /// apart are told by where they come from.
-    pub(crate) fn takes_turns_as(&self, peer: &Peer) -> CallerId {
+    fn takes_turns_as(&self, peer: &Peer) -> CallerId {
         let known = match &self.0 {
             By::Caller(identity) => Some(identity),
             By::Pass(_, Holder::OneOf(given)) if given.len() == 1 => given.first(),
@@ -130,7 +184,7 @@ impl Admitted {
     /// # Errors
     /// 404 for a path, method or credential that is not its own, as if there were none; 400 if it
     /// must name a credential.
-    pub(crate) fn leads_to(
+    fn leads_to(
         &self,
         method: &Method,
         path: &str,

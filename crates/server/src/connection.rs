@@ -1,7 +1,11 @@
 //! What is known of one connection, for as long as it lives.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
+use http::HeaderValue;
+
+use crate::access::Latest;
 use crate::remembered::Memory;
 
 /// One connection of a listener.
@@ -9,13 +13,17 @@ use crate::remembered::Memory;
 pub(crate) struct Connection {
     /// Who is at the other end.
     pub(crate) peer: Peer,
+    /// A value of `Host` that was found to be ours.
+    pub(crate) host: OnceLock<HeaderValue>,
     /// The latest token request.
     pub(crate) memory: Memory,
+    /// Who sent the latest request to the API.
+    pub(crate) latest: Latest,
 }
 
 impl Connection {
     pub(crate) fn with(peer: Peer) -> Self {
-        Self { peer, memory: Memory::default() }
+        Self { peer, ..Self::default() }
     }
 }
 

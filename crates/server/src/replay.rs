@@ -35,14 +35,19 @@ pub(crate) enum Record {
 }
 
 impl Kept {
+    /// No body, where there is none.
+    ///
+    /// # Errors
+    /// The body, where there is one.
+    pub(crate) fn none(body: Incoming) -> Result<Self, Incoming> {
+        if body.is_end_stream() { Ok(Self::AtHand(Bytes::new())) } else { Err(body) }
+    }
+
     /// Keeps up to `most` bytes of a body.
     ///
     /// # Errors
     /// When a small body breaks off.
     pub(crate) async fn of(body: Incoming, most: usize) -> Result<Self, BodyError> {
-        if body.is_end_stream() {
-            return Ok(Self::AtHand(Bytes::new()));
-        }
         let length = body.size_hint().exact();
         if length.is_some_and(|length| length <= most as u64) {
             let whole = Limited::new(body, most).collect().await;

@@ -1,62 +1,64 @@
 //! The API with a good token injected: a 401 that a newer token cures is cured and replayed, once.
+//!
+//! What nearly every request does is done in place. What few do (wait for a token, for a body, for a
+//! cure) is boxed, so that the others do not carry its state about.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_broker::lifecycle::{CallerId, Timestamp};
+use bellwether_broker::lifecycle::{CallerId, Cause, Timestamp};
 use bellwether_broker::oauth::retry_after;
-use bellwether_broker::{Handle, PATIENCE, Refusal as Refused, Token};
-use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, RETRY_AFTER, TRAILER,
-};
+use bellwether_broker::{PATIENCE, Refusal as Refused, Token};
+use http::header::{AUTHORIZATION, DATE, RETRY_AFTER};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
-use crate::access::CREDENTIAL;
 use crate::alike::Asked;
 use crate::answer::{Answer, Body, Refusal};
 use crate::callers::Offered;
-use crate::connection::Peer;
+use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::hop;
 use crate::passes::LeadsTo;
+use crate::prepared::Prepared;
 use crate::replay::Kept;
 use crate::settings::Vendor;
 use crate::strict;
 use crate::token_endpoint::no_token;
 use crate::upstream::{
-    AnswerBody, Over, Pool, RequestBody, ResourceServer, SendError, is_ambiguous, join,
+    AnswerBody, Over, Pool, ResourceServer, SendError, Unsent, is_ambiguous, join,
 };
+
+/// Where a request goes, and with whose token.
+struct Route {
+    access: Access,
+    server: Arc<ResourceServer>,
+    target: PathAndQuery,
+}
 
 /// Whose token goes in.
 enum Access {
-    Shared(Offered),
+    Shared(Offered, CallerId),
     Own(Arc<Vendor>, HeaderValue),
 }
 
 impl Access {
     fn vendor(&self) -> &Vendor {
         match self {
-            Self::Shared(offered) => &offered.vendor,
+            Self::Shared(offered, _) => &offered.vendor,
             Self::Own(vendor, _) => vendor,
         }
     }
 }
 
-/// A request that can be sent once, or again.
-struct Prepared {
-    server: Arc<ResourceServer>,
-    method: Method,
-    target: PathAndQuery,
-    headers: HeaderMap,
-    body: Kept,
-    caller: CallerId,
-    /// The caller's connection, where it wants to go on with another protocol.
-    upgrade: Option<OnUpgrade>,
+/// A token, and when a request was sent with it.
+struct Sent {
+    token: Arc<Token>,
+    at: Timestamp,
 }
 
 impl Gateway {
@@ -64,10 +66,10 @@ impl Gateway {
     pub(crate) async fn resource(
         &self,
         request: Request<Incoming>,
-        peer: &Peer,
+        connection: &Connection,
         pool: &Arc<Pool>,
     ) -> Answer {
-        match self.try_resource(request, peer, pool).await {
+        match self.try_resource(request, connection, pool).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
@@ -76,10 +78,32 @@ impl Gateway {
     async fn try_resource(
         &self,
         request: Request<Incoming>,
-        peer: &Peer,
+        connection: &Connection,
         pool: &Arc<Pool>,
     ) -> Result<Answer, Refusal> {
         let (parts, body) = request.into_parts();
+        let Route { access, server, target } = self.route(&parts, connection)?;
+        let shared = self.alike.as_ref().zip(match &access {
+            Access::Shared(offered, _) => Some(offered),
+            Access::Own(..) => None,
+        });
+        let shared = shared
+            .map(|(alike, offered)| (alike, Asked::of(&offered.handle.name(), &parts, &target)));
+        let body = match Kept::none(body) {
+            Ok(none) => none,
+            Err(body) => Box::pin(self.keep(body)).await?,
+        };
+        let mut prepared = Prepared::new(parts, body, server, target);
+        match shared {
+            None => self.ask(&access, &mut prepared, pool).await,
+            Some((alike, asked)) => {
+                let ask = self.ask(&access, &mut prepared, pool);
+                Box::pin(alike.answer(asked, self.broker.clock().as_ref(), ask)).await
+            }
+        }
+    }
+
+    fn route(&self, parts: &Parts, connection: &Connection) -> Result<Route, Refusal> {
         if matches!(parts.method, Method::TRACE | Method::CONNECT) {
             return Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -96,162 +120,134 @@ impl Gateway {
         if !self.api_prefixes.as_ref().is_none_or(is_anyones) {
             return Err(Refusal::not_found());
         }
-        let (access, caller) = self.access(&parts, path, peer)?;
-        let vendor = access.vendor();
-        let served = vendor.api_prefix.as_deref().is_none_or(|prefix| path.starts_with(prefix));
-        let Some(resource_server) = vendor.resource_server.as_ref().filter(|_| served) else {
-            return Err(Refusal::not_found());
-        };
-        let asked = parts.uri.path_and_query();
-        let target = asked.and_then(|asked| resource_server.target(asked, path));
-        let target =
-            target.ok_or_else(|| Refusal::invalid_request("the path cannot be sent on"))?;
-        let server = Arc::clone(resource_server);
-        let asked = match (&self.alike, &access) {
-            (Some(alike), Access::Shared(offered)) => {
-                Some((alike, Asked::of(&offered.handle.name(), &parts, &target)))
-            }
-            (Some(_), Access::Own(..)) | (None, _) => None,
-        };
-        let mut prepared = self.prepare(parts, body, server, target, caller).await?;
-        let ask = async move {
-            let response = match access {
-                Access::Shared(offered) => self.shared(&offered, &mut prepared, pool).await?,
-                Access::Own(_, authorization) => {
-                    self.send(&mut prepared, &authorization, pool).await?
-                }
-            };
-            self.pass_back(response, prepared.upgrade)
-        };
-        match asked {
-            // Boxed, so that those who share nothing carry none of it.
-            Some((alike, asked)) => {
-                Box::pin(alike.answer(asked, self.broker.clock().as_ref(), ask)).await
-            }
-            None => ask.await,
-        }
-    }
-
-    /// Whose token the caller may use for this path of the API.
-    fn access(
-        &self,
-        parts: &Parts,
-        path: &str,
-        peer: &Peer,
-    ) -> Result<(Access, CallerId), Refusal> {
-        let admitted = self.admit(&parts.headers, peer)?;
-        let caller = admitted.takes_turns_as(peer);
-        let access = match admitted.leads_to(&parts.method, path, &parts.headers)? {
-            LeadsTo::Credential(offered) => Access::Shared(offered),
-            LeadsTo::Itself(vendor) => {
+        let access = match self.access(connection, (&parts.method, path, &parts.headers))? {
+            (LeadsTo::Credential(offered), caller) => Access::Shared(offered, caller),
+            (LeadsTo::Itself(vendor), _) => {
                 let value = parts.headers.get(AUTHORIZATION).cloned();
                 Access::Own(vendor, value.ok_or_else(Refusal::unauthorized)?)
             }
         };
-        Ok((access, caller))
+        let vendor = access.vendor();
+        let served = vendor.api_prefix.as_deref().is_none_or(|prefix| path.starts_with(prefix));
+        let Some(server) = vendor.resource_server.as_ref().filter(|_| served).cloned() else {
+            return Err(Refusal::not_found());
+        };
+        let asked = parts.uri.path_and_query();
+        let target = asked.and_then(|asked| server.target(asked, path));
+        let target =
+            target.ok_or_else(|| Refusal::invalid_request("the path cannot be sent on"))?;
+        Ok(Route { access, server, target })
     }
 
-    /// Strips what is between two hops, and keeps a small body for a replay.
-    async fn prepare(
-        &self,
-        mut parts: Parts,
-        body: Incoming,
-        server: Arc<ResourceServer>,
-        target: PathAndQuery,
-        caller: CallerId,
-    ) -> Result<Prepared, Refusal> {
-        let mut headers = parts.headers;
-        let mut asked = hop::strip(&mut headers);
-        // A cookie would speak for somebody else than the token does.
-        for name in [AUTHORIZATION, COOKIE, EXPECT, HOST, CREDENTIAL] {
-            headers.remove(name);
-        }
-        let kept = Kept::of(body, self.settings.replay_body);
-        let body = timeout(self.settings.body_timeout, kept)
+    /// Keeps a small body for a replay.
+    async fn keep(&self, body: Incoming) -> Result<Kept, Refusal> {
+        timeout(self.settings.body_timeout, Kept::of(body, self.settings.replay_body))
             .await
             .map_err(|_| Refusal::too_slow())?
-            .map_err(|_| Refusal::invalid_request("the request body broke off"))?;
-        // The connection frames the body by itself.
-        headers.remove(CONTENT_LENGTH);
-        if body.is_at_hand() {
-            // Its trailers, if it had any, are gone.
-            headers.remove(TRAILER);
-        }
-        // To HTTP/2 nobody is upgraded any more (RFC 9113 §3.1), and nobody in the middle of a body.
-        let is_fit = |protocol: &HeaderValue| protocol != "h2c" && body.is_empty();
-        asked.upgrade = asked.upgrade.filter(is_fit);
-        let upgrade = asked.upgrade.as_ref().and_then(|_| parts.extensions.remove::<OnUpgrade>());
-        if upgrade.is_none() {
-            asked.upgrade = None;
-        }
-        asked.ask_again(&mut headers);
-        Ok(Prepared { server, method: parts.method, target, headers, body, caller, upgrade })
+            .map_err(|_| Refusal::invalid_request("the request body broke off"))
     }
 
-    /// Sends with a shared token, and once more with a newer one if the first was refused.
-    async fn shared(
+    /// Asks the API, and once more where that helps.
+    async fn ask(
+        &self,
+        access: &Access,
+        prepared: &mut Prepared,
+        pool: &Arc<Pool>,
+    ) -> Result<Answer, Refusal> {
+        let response = match access {
+            Access::Shared(offered, caller) => {
+                let at = self.broker.clock().now();
+                let token = match offered.handle.spend_at_once(at) {
+                    Some(token) => token,
+                    None => Box::pin(self.spend(offered, *caller)).await?,
+                };
+                let response = self.send(prepared, token.authorization(), pool).await?;
+                self.note(offered, &token, at, &response);
+                match response.status() {
+                    StatusCode::UNAUTHORIZED => {
+                        let refused = Sent { token, at };
+                        Box::pin(self.cure(offered, prepared, pool, refused, response)).await?
+                    }
+                    // Its budget was spent elsewhere: another token of the pool may have room.
+                    StatusCode::TOO_MANY_REQUESTS
+                        if prepared.body.can_be_sent() && offered.handle.has_room() =>
+                    {
+                        let again = self.attempt(offered, *caller, prepared, pool);
+                        Box::pin(again).await.unwrap_or(response)
+                    }
+                    _ => response,
+                }
+            }
+            Access::Own(_, authorization) => self.send(prepared, authorization, pool).await?,
+        };
+        self.pass_back(response, prepared.upgrade.take())
+    }
+
+    /// A refused request, sent once more with a token that cures it, if there is one.
+    async fn cure(
         &self,
         offered: &Offered,
         prepared: &mut Prepared,
         pool: &Arc<Pool>,
+        refused: Sent,
+        response: Response<AnswerBody>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let handle = &offered.handle;
-        let (token, response) = self.attempt(offered, prepared, None, pool).await?;
-        let response = match response.status() {
-            StatusCode::UNAUTHORIZED => {
-                let refused_at = token.1;
-                match handle.refused(&token.0, refused_at).await {
-                    Refused::Cure(newer) if prepared.body.can_be_sent() => {
-                        drop(response);
-                        let (newer, response) =
-                            self.attempt(offered, prepared, Some(newer), pool).await?;
-                        if response.status() == StatusCode::UNAUTHORIZED {
-                            // The cure failed: whoever decides must hear of it.
-                            handle.replay_refused(&newer.0);
-                        }
-                        response
-                    }
-                    Refused::Cure(_) | Refused::Stands | Refused::NoToken(_) => response,
-                }
-            }
-            StatusCode::TOO_MANY_REQUESTS if prepared.body.can_be_sent() => {
-                // Its budget was spent elsewhere: another token of the pool may have room.
-                let again = if handle.has_room() {
-                    self.attempt(offered, prepared, None, pool).await.ok()
-                } else {
-                    None
-                };
-                again.map_or(response, |(_, response)| response)
-            }
-            _ => response,
+        let cure = match handle.refused(&refused.token, refused.at).await {
+            Refused::Cure(cure) if prepared.body.can_be_sent() => cure,
+            Refused::Cure(_) | Refused::Stands | Refused::NoToken(_) => return Ok(response),
         };
+        drop(response);
+        let response = self.replay(offered, prepared, pool, &cure).await?;
+        let is_stand_in = cure.generation() < refused.token.generation();
+        if response.status() != StatusCode::UNAUTHORIZED || !is_stand_in {
+            return Ok(response);
+        }
+        // What was to stand in for a young token has died with it.
+        match handle.stand_in_refused(&cure, &refused.token, refused.at).await {
+            Refused::Cure(newer) if prepared.body.can_be_sent() => {
+                drop(response);
+                self.replay(offered, prepared, pool, &newer).await
+            }
+            Refused::Cure(_) | Refused::Stands | Refused::NoToken(_) => Ok(response),
+        }
+    }
+
+    async fn replay(
+        &self,
+        offered: &Offered,
+        prepared: &mut Prepared,
+        pool: &Arc<Pool>,
+        token: &Token,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let at = self.broker.clock().now();
+        let response = self.send(prepared, token.authorization(), pool).await?;
+        self.note(offered, token, at, &response);
+        if response.status() == StatusCode::UNAUTHORIZED {
+            // The cure failed: whoever decides must hear of it.
+            offered.handle.replay_refused(token);
+        }
         Ok(response)
     }
 
-    /// One attempt, with the token it was made with and when.
+    /// One more attempt, with whichever token has room.
     async fn attempt(
         &self,
         offered: &Offered,
+        caller: CallerId,
         prepared: &mut Prepared,
-        token: Option<Arc<Token>>,
         pool: &Arc<Pool>,
-    ) -> Result<((Arc<Token>, Timestamp), Response<AnswerBody>), Refusal> {
-        let handle = &offered.handle;
-        let token = match token {
-            Some(token) => token,
-            None => self.spend(offered, prepared.caller).await?,
-        };
-        let sent_at = self.broker.clock().now();
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let token = self.spend(offered, caller).await?;
+        let at = self.broker.clock().now();
         let response = self.send(prepared, token.authorization(), pool).await?;
-        note(handle, &token, sent_at, &response, self.broker.clock().wall().as_secs());
-        Ok(((token, sent_at), response))
+        self.note(offered, &token, at, &response);
+        Ok(response)
     }
 
     async fn spend(&self, offered: &Offered, caller: CallerId) -> Result<Arc<Token>, Refusal> {
         offered.handle.spend_for(caller, PATIENCE).await.map_err(|none| {
-            let throttled = none.error.is_none()
-                && none.cause == bellwether_broker::lifecycle::Cause::Throttled;
-            if throttled {
+            if none.error.is_none() && none.cause == Cause::Throttled {
                 let why = "every token of the pool has spent its budget at the API";
                 Refusal::unavailable(StatusCode::TOO_MANY_REQUESTS, why, none.retry_after)
             } else {
@@ -266,36 +262,71 @@ impl Gateway {
         authorization: &HeaderValue,
         pool: &Arc<Pool>,
     ) -> Result<Response<AnswerBody>, Refusal> {
+        let kept = if prepared.upgrade.is_none() { pool.kept(&prepared.server) } else { None };
+        let tried = match kept {
+            Some(line) => {
+                let sending = line.send(prepared.request(authorization), pool);
+                match sending.await {
+                    Ok(response) => return Ok(response),
+                    Err(unsent) => Some(unsent),
+                }
+            }
+            None => None,
+        };
+        Box::pin(self.send_otherwise(prepared, authorization, pool, tried)).await
+    }
+
+    /// Sends what could not be sent over a kept connection.
+    async fn send_otherwise(
+        &self,
+        prepared: &mut Prepared,
+        authorization: &HeaderValue,
+        pool: &Arc<Pool>,
+        tried: Option<Unsent>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let over = if prepared.upgrade.is_some() { Over::Upgradable } else { Over::Any };
-        let request = prepared.request(authorization);
-        let sent = pool.send(&prepared.server, request, over).await;
-        let sent = match sent {
+        let server = Arc::clone(&prepared.server);
+        let sent = match tried {
+            None => pool.send(&server, prepared.request(authorization), over).await,
+            Some(Unsent::Request(request)) => pool.send(&server, *request, over).await,
+            Some(Unsent::Error(error)) => Err(error),
+        };
+        match sent {
+            Ok(response) => Ok(response),
             // The API closed a kept connection just then (RFC 9110 §9.2.2).
             Err(SendError::Broken { is_reused: true, .. })
                 if prepared.method.is_idempotent() && prepared.body.can_be_sent() =>
             {
                 let request = prepared.request(authorization);
-                pool.send(&prepared.server, request, Over::Fresh).await
+                pool.send(&server, request, Over::Fresh).await.map_err(unanswered)
             }
-            sent => sent,
-        };
-        sent.map_err(|error| {
-            let (status, why) = match error {
-                SendError::Unreachable(why) => {
-                    (StatusCode::BAD_GATEWAY, format!("the API cannot be reached: {why}"))
-                }
-                SendError::Broken { why, .. } => {
-                    (StatusCode::BAD_GATEWAY, format!("the API broke off: {why}"))
-                }
-                SendError::TimedOut => {
-                    (StatusCode::BAD_GATEWAY, "the API gave no answer in time".to_owned())
-                }
-                SendError::Busy => {
-                    (StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way".to_owned())
-                }
-            };
-            Refusal::unavailable(status, &why, None)
-        })
+            Err(error) => Err(unanswered(error)),
+        }
+    }
+
+    /// Tells the credential what the API made of its token.
+    fn note(
+        &self,
+        offered: &Offered,
+        token: &Token,
+        sent_at: Timestamp,
+        response: &Response<AnswerBody>,
+    ) {
+        let (handle, headers, status) = (&offered.handle, response.headers(), response.status());
+        let limit = handle.heard(token, sent_at, status, headers);
+        match status {
+            StatusCode::UNAUTHORIZED => {}
+            StatusCode::TOO_MANY_REQUESTS => {
+                let header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let date = headers.get(DATE).and_then(|value| value.to_str().ok());
+                let told = limit.filter(|limit| limit.remaining == 0).map(|limit| limit.resets_in);
+                let wall = self.broker.clock().wall().as_secs();
+                let wait = retry_after(header, date, wall).or(told);
+                handle.throttled(token, wait.unwrap_or(Duration::from_secs(1)));
+            }
+            status if status.is_server_error() => {}
+            _ => handle.accepted(token, sent_at),
+        }
     }
 
     /// The API's answer, streamed on.
@@ -321,31 +352,20 @@ impl Gateway {
     }
 }
 
-impl Prepared {
-    /// The request to send now.
-    fn request(&mut self, authorization: &HeaderValue) -> Request<RequestBody> {
-        let mut request = Request::new(self.body.take());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = Uri::from(self.target.clone());
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(AUTHORIZATION, authorization.clone());
-        request
-    }
-}
-
-/// Tells the credential what the API made of its token.
-fn note<B>(handle: &Handle, token: &Token, sent_at: Timestamp, response: &Response<B>, wall: u64) {
-    let limit = handle.heard(token, sent_at, response.status(), response.headers());
-    match response.status() {
-        StatusCode::UNAUTHORIZED => {}
-        StatusCode::TOO_MANY_REQUESTS => {
-            let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
-            let told = limit.filter(|limit| limit.remaining == 0).map(|limit| limit.resets_in);
-            let wait = retry_after(header, date, wall).or(told);
-            handle.throttled(token, wait.unwrap_or(Duration::from_secs(1)));
+fn unanswered(error: SendError) -> Refusal {
+    let (status, why) = match error {
+        SendError::Unreachable(why) => {
+            (StatusCode::BAD_GATEWAY, format!("the API cannot be reached: {why}"))
         }
-        status if status.is_server_error() => {}
-        _ => handle.accepted(token, sent_at),
-    }
+        SendError::Broken { why, .. } => {
+            (StatusCode::BAD_GATEWAY, format!("the API broke off: {why}"))
+        }
+        SendError::TimedOut => {
+            (StatusCode::BAD_GATEWAY, "the API gave no answer in time".to_owned())
+        }
+        SendError::Busy => {
+            (StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way".to_owned())
+        }
+    };
+    Refusal::unavailable(status, &why, None)
 }

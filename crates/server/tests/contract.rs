@@ -68,6 +68,15 @@ mod prefixes;
 #[path = "contract/peers.rs"]
 mod peers;
 
+#[path = "contract/beside.rs"]
+mod beside;
+
+#[path = "contract/ext_authz.rs"]
+mod ext_authz;
+
+#[path = "contract/hostile.rs"]
+mod hostile;
+
 #[path = "contract/api_limits.rs"]
 mod api_limits;
 

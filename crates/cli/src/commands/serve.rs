@@ -118,6 +118,7 @@ impl Serve {
             tls,
             connections,
             hosts,
+            trusted_proxies,
             hand_out,
             login_path,
             api_path,
@@ -139,6 +140,7 @@ impl Serve {
             gateway: GatewaySettings {
                 hand_out: self.hand_out.unwrap_or(plan::hand_out(hand_out)),
                 hosts,
+                trusted_proxies,
                 login_path,
                 api_path,
                 refresh_replay,

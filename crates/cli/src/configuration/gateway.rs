@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use bellwether_server::ConnectionLimits;
+use bellwether_server::{ConnectionLimits, TrustedProxy};
 
 use super::listen_at::{self, ListenAt};
 use super::section::{Context, Field, Section, nearest};
@@ -24,6 +24,8 @@ pub struct Gateway {
     pub connections: ConnectionLimits,
     /// Names that `Host` may hold beside this machine's own; in lower case.
     pub hosts: Vec<String>,
+    /// Peers that may ask for others, as reverse proxies do.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// Which tokens callers get.
     pub hand_out: HandOut,
     /// What the paths of the token endpoint begin with; empty or like `/login`.
@@ -67,6 +69,7 @@ impl Default for Gateway {
             tls: None,
             connections: ConnectionLimits::default(),
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             hand_out: HandOut::Real,
             login_path: String::new(),
             api_path: String::new(),
@@ -108,6 +111,10 @@ pub(super) fn read(
     let span = listen.as_ref().map(Field::span);
     set(&mut gateway.listen, listen, |field| listen_at::read_some(context, &field));
     set(&mut gateway.hosts, section.optional("hosts"), |field| read_hosts(context, &field));
+    set(&mut gateway.trusted_proxies, section.optional("trusted_proxies"), |field| {
+        let items = field.items(context)?;
+        items.iter().map(|item| item.parse(context, str::parse)).collect()
+    });
     set(&mut gateway.hand_out, section.optional("hand_out"), |field| {
         field.parse(context, HandOut::parse)
     });

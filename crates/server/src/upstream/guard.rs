@@ -129,15 +129,6 @@ impl Guard {
         self.due.store(0, Ordering::Relaxed);
     }
 
-    /// Ends the connection now, whatever is under way on it.
-    pub(super) fn end(&self) {
-        self.rest();
-        match &self.end {
-            End::Connection(connection) => connection.abort(),
-            End::Waiter(waiter) => waiter.wake(),
-        }
-    }
-
     pub(super) fn is_late(&self) -> bool {
         self.is_late.load(Ordering::Acquire)
     }

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::body::{AnswerBody, Held, RequestBody};
 use super::destination::{Opened, ResourceServer, Stream};
 use super::guard::{Guard, Watchman};
-use crate::interim::Interim;
+use super::heard::Heard;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Many servers close what was idle for a minute; it is not worth racing them.
@@ -46,9 +46,10 @@ struct Shelf {
 
 /// A connection that carries one request at a time.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     sender: http1::SendRequest<RequestBody>,
     pub(super) guard: Arc<Guard>,
+    heard: Heard,
     server: Arc<ResourceServer>,
     pool: Weak<Pool>,
     idle_since: u32,
@@ -68,7 +69,8 @@ pub(crate) enum SendError {
     /// It may have been processed.
     Broken {
         why: String,
-        /// On a connection that was used before: the server may have been about to close it.
+        /// On a connection that was used before, and without an answer: the server may have been
+        /// about to close it.
         is_reused: bool,
     },
     /// It may have been processed, and the answer is late.
@@ -103,7 +105,14 @@ impl Pool {
         pool
     }
 
-    /// Sends a request whose target is in origin form, and reads the head of its answer.
+    /// A kept connection that is free, if it carries one request at a time.
+    pub(crate) fn kept(&self, server: &Arc<ResourceServer>) -> Option<Line> {
+        let mut shelves = self.shelves();
+        shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.server, server))?.line()
+    }
+
+    /// Sends a request whose target is in origin form over whichever connection there is, and
+    /// reads the head of its answer.
     pub(crate) async fn send(
         self: &Arc<Self>,
         server: &Arc<ResourceServer>,
@@ -111,65 +120,26 @@ impl Pool {
         over: Over,
     ) -> Result<Response<AnswerBody>, SendError> {
         loop {
-            let kept = if over == Over::Any { self.take(server) } else { None };
-            let is_reused = kept.is_some();
-            let way = match kept {
-                Some(way) => way,
-                None => self.open(server, over).await?,
-            };
-            let error = match way {
-                Way::Line(line) => {
-                    line.guard.expect(self.answer_ticks);
-                    match self.send_on_line(line, request).await {
-                        Ok(response) => return Ok(response),
-                        Err(error) => error,
-                    }
-                }
-                Way::Shared(sender) => match self.send_shared(sender, server, request).await {
-                    Ok(response) => return Ok(response),
-                    Err(error) => error,
+            let way = if over == Over::Any { self.take(server) } else { None };
+            let is_reused = way.is_some();
+            let sent = match way {
+                Some(Way::Line(line)) => line.send(request, self).await,
+                Some(Way::Shared(sender)) => self.send_shared(sender, server, request).await,
+                None => match self.open(server, over).await? {
+                    Way::Line(line) => line.send(request, self).await,
+                    Way::Shared(sender) => self.send_shared(sender, server, request).await,
                 },
             };
-            match error {
+            request = match sent {
+                Ok(response) => return Ok(response),
                 // It closed before anything was sent.
-                Unsent::Request(unsent) if is_reused => request = *unsent,
-                Unsent::Request(_) => {
+                Err(Unsent::Request(unsent)) if is_reused => *unsent,
+                Err(Unsent::Request(_)) => {
                     return Err(SendError::Unreachable("the connection closed".to_owned()));
                 }
-                Unsent::Error(SendError::Broken { why, .. }) => {
-                    return Err(SendError::Broken { why, is_reused });
-                }
-                Unsent::Error(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn send_on_line(
-        self: &Arc<Self>,
-        mut line: Line,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<AnswerBody>, Unsent> {
-        request.headers_mut().insert(HOST, line.server.host().clone());
-        request.body_mut().tell(&line.guard);
-        let interim = Interim::before_answer(&mut request);
-        let sent = tokio::select! {
-            sent = line.sender.try_send_request(request) => sent,
-            () = interim.too_many() => {
-                line.guard.end();
-                let why = "it sent interim answers without end".to_owned();
-                return Err(Unsent::Error(SendError::Broken { why, is_reused: false }));
-            }
-        };
-        match sent {
-            Ok(response) => {
-                line.guard.expect(self.silence_ticks);
-                Ok(response.map(|body| AnswerBody::new(body, Held::Line(line))))
-            }
-            Err(mut error) => Err(match error.take_message() {
-                Some(unsent) => Unsent::Request(Box::new(unsent)),
-                None if line.guard.is_late() => Unsent::Error(SendError::TimedOut),
-                None => Unsent::Error(broken(&error.into_error())),
-            }),
+                Err(Unsent::Error(error)) if is_reused => return Err(error),
+                Err(Unsent::Error(error)) => return Err(error.on_fresh()),
+            };
         }
     }
 
@@ -202,7 +172,7 @@ impl Pool {
         }
     }
 
-    /// A connection that is open and free.
+    /// A connection that is open and free, of either kind.
     fn take(&self, server: &Arc<ResourceServer>) -> Option<Way> {
         let mut shelves = self.shelves();
         let shelf = shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.server, server))?;
@@ -212,18 +182,7 @@ impl Pool {
             }
             shelf.shared = None;
         }
-        // The latest is the likeliest to be open still.
-        let mut place = shelf.idle.len();
-        while place > 0 {
-            place -= 1;
-            if shelf.idle[place].sender.is_ready() {
-                return Some(Way::Line(shelf.idle.swap_remove(place)));
-            }
-            if shelf.idle[place].sender.is_closed() {
-                shelf.idle.swap_remove(place);
-            }
-        }
-        None
+        shelf.line().map(Way::Line)
     }
 
     async fn open(
@@ -257,8 +216,10 @@ impl Pool {
     {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+        let heard = Heard::default();
+        let stream = TokioIo::new(heard.listen(stream));
         let (sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
+            builder.handshake(stream).await.map_err(|error| unreachable(&error))?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a connection to the API ended");
@@ -267,6 +228,7 @@ impl Pool {
         Ok(Way::Line(Line {
             sender,
             guard: self.watchman.connection(task.abort_handle()),
+            heard,
             server: Arc::clone(server),
             pool: Arc::downgrade(self),
             idle_since: 0,
@@ -327,7 +289,52 @@ impl Pool {
     }
 }
 
+impl Shelf {
+    /// The latest of the idle connections is the likeliest to be open still.
+    fn line(&mut self) -> Option<Line> {
+        let mut place = self.idle.len();
+        while place > 0 {
+            place -= 1;
+            if self.idle[place].sender.is_ready() {
+                return Some(self.idle.swap_remove(place));
+            }
+            if self.idle[place].sender.is_closed() {
+                self.idle.swap_remove(place);
+            }
+        }
+        None
+    }
+}
+
 impl Line {
+    /// Sends a request whose target is in origin form. It leaves at once, so that nobody carries it
+    /// about while its answer is waited for.
+    pub(crate) fn send(
+        mut self,
+        mut request: Request<RequestBody>,
+        pool: &Pool,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, Unsent>> + use<> {
+        request.headers_mut().insert(HOST, self.server.host().clone());
+        request.body_mut().tell(&self.guard);
+        self.guard.expect(pool.answer_ticks);
+        self.heard.begin();
+        let (sending, silence) = (self.sender.try_send_request(request), pool.silence_ticks);
+        async move {
+            match sending.await {
+                Ok(response) => {
+                    self.heard.end();
+                    self.guard.expect(silence);
+                    Ok(response.map(|body| AnswerBody::new(body, Held::Line(self))))
+                }
+                Err(mut error) => Err(match error.take_message() {
+                    Some(unsent) => Unsent::Request(Box::new(unsent)),
+                    None if self.guard.is_late() => Unsent::Error(SendError::TimedOut),
+                    None => Unsent::Error(broken(&error.into_error())),
+                }),
+            }
+        }
+    }
+
     /// Puts it where the next request finds it.
     pub(super) fn keep(mut self) {
         self.guard.rest();
@@ -345,8 +352,18 @@ impl Line {
     }
 }
 
+impl SendError {
+    /// On a connection that was new the server had no reason to close it.
+    fn on_fresh(self) -> Self {
+        match self {
+            Self::Broken { why, .. } => Self::Broken { why, is_reused: false },
+            Self::Unreachable(_) | Self::TimedOut | Self::Busy => self,
+        }
+    }
+}
+
 /// What became of a request that was not answered.
-enum Unsent {
+pub(crate) enum Unsent {
     /// It did not leave: here it is.
     Request(Box<Request<RequestBody>>),
     Error(SendError),
@@ -363,7 +380,8 @@ fn broken(error: &hyper::Error) -> SendError {
         why = cause.to_string();
         source = cause.source();
     }
-    SendError::Broken { why, is_reused: false }
+    // What can be read, and not believed, is an answer: to ask again would be to ask twice.
+    SendError::Broken { why, is_reused: !error.is_parse() }
 }
 
 /// Makes rounds for as long as the pool is there.

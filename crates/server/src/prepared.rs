@@ -1,0 +1,66 @@
+//! A request for the API that can be sent once, or again.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRAILER};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use hyper::upgrade::OnUpgrade;
+
+use crate::access::CREDENTIAL;
+use crate::hop;
+use crate::replay::Kept;
+use crate::upstream::{RequestBody, ResourceServer};
+
+/// A request without what concerned the caller's connection, and without a token.
+pub(crate) struct Prepared {
+    pub(crate) server: Arc<ResourceServer>,
+    pub(crate) method: Method,
+    pub(crate) body: Kept,
+    /// The caller's connection, where it wants to go on with another protocol.
+    pub(crate) upgrade: Option<OnUpgrade>,
+    target: PathAndQuery,
+    headers: HeaderMap,
+}
+
+impl Prepared {
+    /// Strips what goes no further.
+    pub(crate) fn new(
+        mut parts: Parts,
+        body: Kept,
+        server: Arc<ResourceServer>,
+        target: PathAndQuery,
+    ) -> Self {
+        let mut headers = parts.headers;
+        let mut asked = hop::strip(&mut headers);
+        // A cookie would speak for somebody else than the token does; the connection to the API
+        // frames the body by itself.
+        for name in [AUTHORIZATION, COOKIE, EXPECT, HOST, CREDENTIAL, CONTENT_LENGTH] {
+            headers.remove(name);
+        }
+        if body.is_at_hand() {
+            // Its trailers, if it had any, are gone.
+            headers.remove(TRAILER);
+        }
+        // To HTTP/2 nobody is upgraded any more (RFC 9113 §3.1), and nobody in the middle of a body.
+        let is_fit = |protocol: &HeaderValue| protocol != "h2c" && body.is_empty();
+        asked.upgrade = asked.upgrade.filter(is_fit);
+        let upgrade = asked.upgrade.as_ref().and_then(|_| parts.extensions.remove::<OnUpgrade>());
+        if upgrade.is_none() {
+            asked.upgrade = None;
+        }
+        asked.ask_again(&mut headers);
+        Self { server, method: parts.method, body, upgrade, target, headers }
+    }
+
+    /// The request to send now.
+    pub(crate) fn request(&mut self, authorization: &HeaderValue) -> Request<RequestBody> {
+        let mut request = Request::new(self.body.take());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.target.clone());
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        request
+    }
+}
