@@ -82,8 +82,6 @@ mod api_limits;
 
 #[path = "contract/coalescing.rs"]
 mod coalescing;
-#[path = "contract/hostile.rs"]
-mod hostile;
 
 #[path = "contract/http2.rs"]
 mod http2;
