@@ -127,6 +127,8 @@ impl Serve {
             coalesce,
             cache,
             cache_size,
+            timeouts,
+            workers,
         } = configuration.gateway.clone();
         let AdminSection { listen: admin_listen, hosts: admin_hosts, key } =
             configuration.admin.clone();
@@ -150,6 +152,10 @@ impl Serve {
                 cache_size: usize::try_from(cache_size).unwrap_or(usize::MAX),
                 connections: fitting(connections),
                 callers: plan::callers(configuration),
+                body_timeout: timeouts.body,
+                answer_timeout: timeouts.answer,
+                silence: timeouts.silence,
+                workers: workers.unwrap_or(GatewaySettings::default().workers),
                 ..GatewaySettings::default()
             },
             admin: AdminSettings { key: key.map(|key| key.value), hosts: admin_hosts },

@@ -1,10 +1,11 @@
 //! `[gateway]`: the listener for callers.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Duration;
 
-use bellwether_server::{ConnectionLimits, TrustedProxy};
+use bellwether_server::{ConnectionLimits, GatewaySettings, TrustedProxy};
 
 use super::listen_at::{self, ListenAt};
 use super::section::{Context, Field, Section, nearest};
@@ -43,6 +44,29 @@ pub struct Gateway {
     pub cache: Option<Duration>,
     /// Bytes of kept answers, at most.
     pub cache_size: u64,
+    /// How long callers may take, and the API.
+    pub timeouts: Timeouts,
+    /// Threads that serve callers; one for each processor unless said otherwise.
+    pub workers: Option<NonZeroUsize>,
+}
+
+/// How long the gateway waits for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a caller's form, or a body that is kept.
+    pub body: Duration,
+    /// For the head of the API's answer, from the end of the request.
+    pub answer: Duration,
+    /// For the next piece of an answer, or of what passes over an upgraded connection.
+    pub silence: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let GatewaySettings { body_timeout, answer_timeout, silence, .. } =
+            GatewaySettings::default();
+        Self { body: body_timeout, answer: answer_timeout, silence }
+    }
 }
 
 /// Which tokens callers get.
@@ -59,6 +83,8 @@ const MAX_BODY: u64 = 64 * 1024 * 1024;
 const MAX_CACHE: Duration = Duration::from_secs(60 * 60);
 const MAX_CACHE_SIZE: u64 = 1024 * 1024 * 1024;
 const MOST_CONNECTIONS: i64 = 1_000_000;
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+const MOST_WORKERS: i64 = 1024;
 const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(60 * 60);
 
 impl Default for Gateway {
@@ -78,6 +104,8 @@ impl Default for Gateway {
             coalesce: false,
             cache: None,
             cache_size: 16 * 1024 * 1024,
+            timeouts: Timeouts::default(),
+            workers: None,
         }
     }
 }
@@ -146,6 +174,18 @@ pub(super) fn read(
         Some(bytes)
     });
     read_connections(context, &mut section, &mut gateway);
+    let Timeouts { body, answer, silence } = &mut gateway.timeouts;
+    for (name, timeout) in
+        [("body_timeout", body), ("answer_timeout", answer), ("silence", silence)]
+    {
+        set(timeout, section.optional(name), |field| read_duration(context, &field, LONGEST_WAIT));
+    }
+    set(&mut gateway.workers, section.optional("workers"), |field| match field.as_integer() {
+        Some(count @ 1..=MOST_WORKERS) => usize::try_from(count).ok().map(NonZeroUsize::new),
+        Some(_) | None => {
+            field.refuse(context, format!("must be a whole number from 1 to {MOST_WORKERS}"))
+        }
+    });
     section.finish(context);
     (gateway, span)
 }
