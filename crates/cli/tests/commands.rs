@@ -191,9 +191,11 @@ fn callers_change_with_a_reload() {
     const NEWER: &str = "newer-key-0123456789-0123456789-newer";
     let stage = Stage::new();
     stage.secret_file("newer.key", NEWER);
+    // Real tokens would be the same for both keys.
+    let good = stage.configuration().replace("[gateway]\n", "[gateway]\nhand_out = \"local\"\n");
+    stage.file("bellwether.toml", &good);
     let serving = stage.serve();
     let token = serving.login(("poller", KEY)).token();
-    let good = stage.configuration();
     let key = "key = { file = \"poller.key\" }";
     let both = "keys = [{ file = \"newer.key\" }, { file = \"poller.key\" }]";
     let ended =
