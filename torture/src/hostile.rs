@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bellwether_hostile::{
@@ -69,7 +70,9 @@ enum Part {
 /// One process with our servers around it.
 struct Scene {
     bed: Bed,
-    broker: Broker,
+    process: Process,
+    /// Reads what it says, so that it never waits for a reader.
+    listening: JoinHandle<()>,
     _judge: Running,
     _directory: TempDir,
 }
@@ -268,13 +271,15 @@ impl Scene {
         fs::write(at.join("bellwether.toml"), configuration).map_err(failed)?;
         let mut broker = start(workshop, at)?;
         broker.wait_until_ready()?;
-        let asked = Bed::new(broker.gateway(), origin, KEY, NAME);
-        let bed = workshop.runtime.block_on(asked)?;
-        Ok(Self { bed, broker, _judge: judge, _directory: directory })
+        let gateway = broker.gateway();
+        let Broker { process, voice, .. } = broker;
+        let listening = std::thread::spawn(move || voice.drain());
+        let bed = workshop.runtime.block_on(Bed::new(gateway, origin, KEY, NAME))?;
+        Ok(Self { bed, process, listening, _judge: judge, _directory: directory })
     }
 
     fn pressure(&self, workshop: &Workshop, least: u64) -> Pressure {
-        let (time, pid) = (workshop.time, self.broker.process.pid());
+        let (time, pid) = (workshop.time, self.process.pid());
         let now = Arc::new(move || time.now().since(Timestamp::ZERO));
         let resident = Arc::new(move || resident(pid));
         Pressure { now, resident, least_latency: Duration::from_millis(least) }
@@ -282,8 +287,9 @@ impl Scene {
 
     /// Asks it to stop, and sees that it still can.
     fn end(self) -> Result<(), String> {
-        self.broker.process.signal(Signal::TERM);
-        let ended = self.broker.end()?;
+        self.process.signal(Signal::TERM);
+        let ended = self.process.end()?;
+        self.listening.join().map_err(|_| "what it said was not read")?;
         ended
             .status
             .success()
