@@ -16,9 +16,7 @@ use crate::good::{Latencies, measure};
 use crate::report::{Line, Report};
 
 /// The most that a flood may add to the process.
-pub const MOST_MEMORY: u64 = 64 << 20;
-/// Below this a latency says more about the machine than about the flood.
-pub const LEAST_LATENCY: Duration = Duration::from_millis(5);
+pub(crate) const MOST_MEMORY: u64 = 64 << 20;
 const BREATH: Duration = Duration::from_millis(2);
 /// Connections that flood at the same time.
 const LANES: usize = 4;
@@ -46,11 +44,13 @@ pub struct Flood {
     pub complaints: Vec<String>,
 }
 
+/// Its name, the settings it begins with, what it writes, and whether that must end the connection.
+type Kind = (&'static str, &'static [(u16, u32)], Batch, bool);
 /// What is written over and over.
 type Batch = fn(u32, &str) -> Vec<u8>;
 
 #[rustfmt::skip]
-const FLOODS: [(&str, &[(u16, u32)], Batch, bool); 11] = [
+const FLOODS: [Kind; 11] = [
     // name,                          settings,      batch,           must end
     ("rapid reset",                   &[],           rapid_reset,     true),
     ("CONTINUATION without end",      &[],           continuation,    true),
@@ -80,8 +80,8 @@ pub async fn speaks_http2(bed: &Bed) -> bool {
 pub async fn floods(
     bed: &Bed,
     pressure: &Pressure,
-    streams: u64,
-    longest: Duration,
+    (streams, longest): (u64, Duration),
+    told: impl Fn(&Flood),
 ) -> (Vec<Flood>, Report) {
     let quiet = measure(bed, &pressure.now, (400, BREATH), || false).await;
     let mut played = Vec::new();
@@ -127,18 +127,19 @@ pub async fn floods(
             quiet_p99: quiet.percentile(99),
             complaints,
         };
-        flood.judge(&beside);
+        flood.judge(&beside, pressure);
+        told(&flood);
         played.push(flood);
     }
     (played, heads(bed).await)
 }
 
 impl Flood {
-    fn judge(&mut self, beside: &Latencies) {
+    fn judge(&mut self, beside: &Latencies, pressure: &Pressure) {
         if self.over_idle > MOST_MEMORY {
             self.complaints.push(format!("{} MiB over idle", self.over_idle >> 20));
         }
-        let most = (self.quiet_p99 * 2).max(LEAST_LATENCY);
+        let most = (self.quiet_p99 * 2).max(pressure.least_latency);
         if self.p99 > most {
             self.complaints
                 .push(format!("a good caller's p99 is {:?}, at most {most:?}", self.p99));
@@ -270,8 +271,11 @@ fn bad_heads(first: u32, bearer: &str) -> Vec<u8> {
     each(first, |stream| frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &block))
 }
 
+/// Its name, its further fields, and whether it may arrive.
+type OddHead = (&'static str, Vec<(&'static [u8], &'static [u8])>, bool);
+
 /// What a head says, and whether it may arrive as one good `GET /in`.
-fn odd_heads() -> Vec<(&'static str, Vec<(&'static [u8], &'static [u8])>, bool)> {
+fn odd_heads() -> Vec<OddHead> {
     let with = |name: &'static [u8], value: &'static [u8]| vec![(name, value)];
     vec![
         ("a plain one", vec![], true),
@@ -377,7 +381,8 @@ async fn one_head(
     let own = arrived.messages.iter().filter(|message| !message.target.starts_with("/probe/"));
     let own: Vec<_> = own.collect();
     let is_one = matches!(own[..], [one] if one.method == "GET" && one.target == "/in");
-    if !own.is_empty() && !(may_arrive && is_one) {
+    let is_well = own.is_empty() || (may_arrive && is_one);
+    if !is_well {
         complaints.push(format!("it arrived as {own:?}"));
     }
     let forwarded = u64::from(!own.is_empty());

@@ -106,6 +106,9 @@ pub(crate) async fn ask(address: SocketAddr, target: &str, key: &str) -> Result<
     Kept::to(address).await?.ask(target, key).await
 }
 
+/// Who fails so often need not be asked further.
+const MOST_FAILED: usize = 5;
+
 /// Asks so many times at least, and for as long as `goes_on`, with a breath between two; how long
 /// each answer took.
 pub(crate) async fn measure(
@@ -117,7 +120,7 @@ pub(crate) async fn measure(
     let mut latencies = Latencies::default();
     let mut kept: Option<Kept> = None;
     let mut asked = 0;
-    while asked < times || goes_on() {
+    while (asked < times || goes_on()) && latencies.failed.len() < MOST_FAILED {
         asked += 1;
         let target = bed.next_probe();
         let started = now();

@@ -110,7 +110,8 @@ async fn play(bed: &Bed, case: &Case, complaints: &mut Vec<String>, count: &mut 
     if heard.replies.last() != answers.last().copied() && !answers.is_empty() {
         complaints.push("the probe was answered before what came before it".to_owned());
     }
-    let seen = Judged { bed, heard: &heard, replies: &replies, messages: &messages };
+    let stays = case.end == End::Probe;
+    let seen = Judged { bed, heard: &heard, replies: &replies, messages: &messages, stays };
     seen.judge(&case.expected, case.is_head(), complaints);
     let forwarded = u64::from(!messages.is_empty());
     let kept = u64::from(!answers.is_empty());
@@ -122,6 +123,8 @@ struct Judged<'a> {
     heard: &'a Heard,
     replies: &'a [&'a Reply],
     messages: &'a [Message],
+    /// Whether the caller waited for its answers.
+    stays: bool,
 }
 
 impl Judged<'_> {
@@ -171,7 +174,7 @@ impl Judged<'_> {
         }
         for (index, seen) in expected.iter().enumerate() {
             let Some(reply) = self.replies.get(index) else {
-                if self.heard.end != Ended::Reset {
+                if self.stays && self.heard.end != Ended::Reset {
                     complaints.push(format!("answer {index} did not come"));
                 }
                 continue;
@@ -256,7 +259,7 @@ async fn converse(bed: &Bed, case: &Case, bytes: &[u8], probe: &str) -> Result<H
                     continue;
                 }
                 Reading::Broken(why) => {
-                    heard.broken = Some(format!("{why}: {:?}", String::from_utf8_lossy(&unread)))
+                    heard.broken = Some(format!("{why}: {:?}", String::from_utf8_lossy(&unread)));
                 }
                 Reading::Unfinished => {
                     if is_closed && heard.end == Ended::Closed {

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::bed::{Bed, Pressure};
-use crate::floods::{LEAST_LATENCY, MOST_MEMORY};
+use crate::floods::MOST_MEMORY;
 use crate::good::{Latencies, measure};
 
 const BREATH: Duration = Duration::from_millis(5);
@@ -44,21 +44,29 @@ impl Slow {
     }
 }
 
-/// What a slow caller sends first, and then a byte of at a time.
+/// What a slow caller sends first, then a byte of at a time, and what each may cost where all of
+/// them together cost much.
 #[rustfmt::skip]
-const WAYS: [(&str, &str, &str); 5] = [
-    ("nothing",              "",                                                                        ""),
-    ("half a head",          "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Half: ",                      ""),
-    ("a head byte by byte",  "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",                      "y"),
-    ("a body byte by byte",  "POST /slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 5000\r\n\r\n", "y"),
-    ("an answer not read",   "GET /large HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n", ""),
+const WAYS: [(&str, &str, &str, u64); 5] = [
+    ("nothing",             "",                                                   "",  MOST_EACH),
+    ("half a head",         "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Half: ",  "",  MOST_EACH),
+    ("a head byte by byte", "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",  "y", MOST_EACH),
+    ("a body byte by byte", "POST /slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 5000\r\n\r\n", "y", MOST_EACH),
+    // The engines of both sides read ahead, 64 KiB each.
+    ("an answer not read",  "GET /large HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n", "", 192 * 1024),
 ];
 
-/// Opens so many connections in each way, holds them for so long, and lets them go. The bed's origin
+/// Opens so many connections in each way, of which `cap` may stay, holds them for so long, and lets
+/// them go. The bed's origin
 /// answers `/large` with more than sockets hold.
-pub async fn slow(bed: &Bed, pressure: &Pressure, count: usize, hold: Duration) -> Vec<Slow> {
+pub async fn slow(
+    bed: &Bed,
+    pressure: &Pressure,
+    (count, cap): (usize, usize),
+    hold: Duration,
+) -> Vec<Slow> {
     let mut played = Vec::new();
-    for (name, first, then) in WAYS {
+    for (name, first, then, most_each) in WAYS {
         let quiet = good(bed, pressure, 400, || false).await;
         let idle = (pressure.resident)();
         // They hold their places before the slow ones come: the cap is for those who come later.
@@ -90,7 +98,7 @@ pub async fn slow(bed: &Bed, pressure: &Pressure, count: usize, hold: Duration) 
             quiet_p99: quiet.percentile(99),
             complaints: Vec::new(),
         };
-        one.judge(&beside);
+        one.judge(&beside, pressure, most_each, cap as u64);
         played.push(one);
     }
     played
@@ -100,15 +108,18 @@ pub async fn slow(bed: &Bed, pressure: &Pressure, count: usize, hold: Duration) 
 const MOST_EACH: u64 = 20 * 1024;
 
 impl Slow {
-    fn judge(&mut self, beside: &Latencies) {
-        if self.over_idle > MOST_MEMORY && self.each() > MOST_EACH {
+    fn judge(&mut self, beside: &Latencies, pressure: &Pressure, most_each: u64, cap: u64) {
+        if self.held > cap {
+            self.complaints.push(format!("{} are held, and {cap} may be", self.held));
+        }
+        if self.over_idle > MOST_MEMORY && self.each() > most_each {
             self.complaints.push(format!(
                 "{} MiB over idle, {} bytes a connection",
                 self.over_idle >> 20,
                 self.each()
             ));
         }
-        let most = (self.quiet_p99 * 2).max(LEAST_LATENCY);
+        let most = (self.quiet_p99 * 2).max(pressure.least_latency);
         if self.p99 > most {
             self.complaints
                 .push(format!("a good caller's p99 is {:?}, at most {most:?}", self.p99));

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// How simulated tokens begin, and the secret of the lab's client.
-const SECRETS: [&str; 2] = ["simulated-secret-", "lab-client-secret"];
+/// How simulated tokens begin, the secret of the lab's client, and how callers' keys begin.
+const SECRETS: [&str; 3] = ["simulated-secret-", "lab-client-secret", "key-of-the-"];
 
 /// Searches a folder and everything in it.
 pub(crate) fn check(folder: &Path) -> Result<(), String> {

@@ -26,6 +26,20 @@ pub const PATIENCE: Duration = Duration::from_secs(14);
 /// The longest that a token rests for a 429 where no quota was configured.
 const UNKNOWN_LIMIT_RESTS: Duration = Duration::from_secs(60);
 
+/// How long a refused request that was overtaken waits for the next one's news.
+const SECOND_OPINION_WITHIN: Duration = Duration::from_millis(100);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// What later requests say about a token.
+enum Opinion {
+    /// The API took it in one.
+    Lives,
+    /// It is not held any more.
+    Replaced,
+    /// There were none.
+    Unknown,
+}
+
 /// One credential of a [`Broker`](crate::Broker). Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -267,24 +281,73 @@ impl Handle {
             return Refusal::Cure(before);
         }
         let accepted_since = token.accepted_sent_at().is_some_and(|accepted| accepted > sent_at);
-        let (member, generation) = (token.member(), token.held().generation);
         if !accepted_since {
-            token.note_refused(sent_at);
-            // Of one token there is no other to be spent meanwhile.
-            if self.shared.slots().len() > 1 {
-                let now = self.shared.now();
-                self.shared.with_budget(|budget| budget.refused(member, generation, now));
-            }
+            return self.cure(token, sent_at).await;
         }
-        match self.ask(Ask::Cure { member, generation, accepted_since }, self.patience()).await {
-            Ok(Some(newer)) => Refusal::Cure(newer),
-            Ok(None) => {
-                if !accepted_since {
-                    self.shared.with_budget(Budget::relieve);
-                }
-                Refusal::Stands
+        match self.second_opinion(token, self.shared.now()).await {
+            Opinion::Lives => {
+                let (member, generation) = (token.member(), token.held().generation);
+                let ask = Ask::Cure { member, generation, accepted_since };
+                self.cured(self.ask(ask, self.patience()).await)
             }
+            Opinion::Replaced => self.cure(token, sent_at).await,
+            Opinion::Unknown => Refusal::Stands,
+        }
+    }
+
+    /// The API refused `stand_in` too, which was to cure a refusal of `token`: both are dead.
+    pub async fn stand_in_refused(
+        &self,
+        stand_in: &Token,
+        token: &Token,
+        sent_at: Timestamp,
+    ) -> Refusal {
+        self.shared.forget_replaced(stand_in);
+        self.refused(token, sent_at).await
+    }
+
+    async fn cure(&self, token: &Token, sent_at: Timestamp) -> Refusal {
+        let (member, generation) = (token.member(), token.held().generation);
+        token.note_refused(sent_at);
+        // Of one token there is no other to be spent meanwhile.
+        if self.shared.slots().len() > 1 {
+            let now = self.shared.now();
+            self.shared.with_budget(|budget| budget.refused(member, generation, now));
+        }
+        let ask = Ask::Cure { member, generation, accepted_since: false };
+        let refusal = self.cured(self.ask(ask, self.patience()).await);
+        if matches!(refusal, Refusal::Stands) {
+            self.shared.with_budget(Budget::relieve);
+        }
+        refusal
+    }
+
+    fn cured(&self, answer: Answer) -> Refusal {
+        match answer {
+            Ok(Some(newer)) => Refusal::Cure(newer),
+            Ok(None) => Refusal::Stands,
             Err(none) => Refusal::NoToken(none),
+        }
+    }
+
+    /// A request that was refused was overtaken by one that the API took. Whether the token died
+    /// between the two, or the refusal is about something else, the next request tells that is sent
+    /// after `since`.
+    async fn second_opinion(&self, token: &Token, since: Timestamp) -> Opinion {
+        let (member, generation) = (token.member(), token.held().generation);
+        let until = since + SECOND_OPINION_WITHIN;
+        loop {
+            let held = self.shared.slot(member);
+            if held.is_none_or(|held| held.held().generation != generation) {
+                return Opinion::Replaced;
+            }
+            if token.accepted_sent_at().is_some_and(|accepted| accepted > since) {
+                return Opinion::Lives;
+            }
+            if self.shared.now() >= until {
+                return Opinion::Unknown;
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bellwether_broker::lifecycle::State;
-use bellwether_broker::{AuthorizationServer, CredentialSettings, Handle, Refusal};
+use bellwether_broker::lifecycle::{State, Timestamp};
+use bellwether_broker::{AuthorizationServer, CredentialSettings, Handle, Refusal, Token};
 use bellwether_simulation::{Effect, Endpoint, Fault, Latency, Profile};
 use support::{World, distinct, millis, secs};
 use tokio::task::JoinSet;
@@ -109,6 +109,93 @@ async fn a_refusal_stands_if_the_api_took_the_token_since() {
     sleep(millis(5)).await;
     assert!(matches!(handle.refused(&token, world.now()).await, Refusal::Cure(_)));
     assert_eq!(world.token_requests(), 2);
+}
+
+/// A request is sent, another one overtakes it and is taken, and the token dies between the two.
+async fn overtaken(world: &World, handle: &Handle) -> (Arc<Token>, Timestamp) {
+    let token = handle.token().await.expect("held");
+    let refused_at = world.now();
+    sleep(millis(5)).await;
+    let (sent_at, status) = world.call(&token, Duration::ZERO).await;
+    assert_eq!(status, 200);
+    handle.accepted(&token, sent_at);
+    world.organisation().revoke_tokens(world.now(), None);
+    (token, refused_at)
+}
+
+/// Whether a refusal is cured, and how long that took to find out.
+async fn judged(
+    world: &World,
+    handle: &Handle,
+    token: &Token,
+    sent_at: Timestamp,
+) -> (bool, Duration) {
+    let begun = world.now();
+    let refusal = handle.refused(token, sent_at).await;
+    (matches!(refusal, Refusal::Cure(_)), world.now().since(begun))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_overtaken_hears_what_the_next_request_comes_to() {
+    let world = Arc::new(World::new(profile()));
+    let handle = world.warm().await;
+    for _ in 0..3 {
+        sleep(secs(5)).await;
+        let before = world.token_requests();
+        let (token, refused_at) = overtaken(&world, &handle).await;
+        // Somebody else's request is sent a moment later, and refused.
+        let (others, next) = (Arc::clone(&world), handle.clone());
+        let other = tokio::spawn(async move {
+            sleep(millis(3)).await;
+            poll(&others, &next).await
+        });
+        let (is_cured, waited) = judged(&world, &handle, &token, refused_at).await;
+        assert!(is_cured && waited <= millis(100), "{waited:?}");
+        assert_eq!(other.await.expect("no panic"), 200);
+        assert_eq!(
+            world.token_requests(),
+            before + 1,
+            "one renewal for both, and no pause after it"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_overtaken_and_hears_nothing_stands_and_nobody_pays_for_it() {
+    let world = Arc::new(World::new(profile()));
+    let handle = world.warm().await;
+    for _ in 0..3 {
+        sleep(secs(5)).await;
+        let (token, refused_at) = overtaken(&world, &handle).await;
+        let (is_cured, waited) = judged(&world, &handle, &token, refused_at).await;
+        assert!(!is_cured && waited <= millis(200), "{waited:?}");
+        // The next request finds it dead, and is cured at once.
+        assert_eq!(poll(&world, &handle).await, 200);
+    }
+}
+
+/// The token that replaced another was revoked together with it, before anybody used it.
+#[tokio::test(start_paused = true)]
+async fn a_stand_in_that_is_dead_too_is_no_end() {
+    let world = World::new(profile());
+    let handle = world.warm().await;
+    assert_eq!(poll(&world, &handle).await, 200);
+    sleep(secs(30)).await;
+    handle.renew();
+    handle.published(secs(5)).await;
+    world.organisation().revoke_tokens(world.now(), None);
+    let fresh = handle.token().await.expect("held");
+    let Refusal::Cure(stand_in) = handle.refused(&fresh, world.now()).await else {
+        panic!("a stand-in")
+    };
+    assert!(stand_in.generation() < fresh.generation());
+    let (_, status) = world.call(&stand_in, Duration::ZERO).await;
+    assert_eq!(status, 401);
+    let Refusal::Cure(newer) = handle.stand_in_refused(&stand_in, &fresh, world.now()).await else {
+        panic!("a newer token cures it")
+    };
+    let (_, status) = world.call(&newer, Duration::ZERO).await;
+    assert_eq!((status, newer.generation() > fresh.generation()), (200, true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,12 +85,13 @@ pub(crate) fn settings(
 fn resource_server(
     url: Option<&Url>,
     authorities: Option<&CertificateAuthorities>,
+    is_http2: bool,
 ) -> Result<Option<Arc<ResourceServer>>, String> {
     let Some(url) = url else { return Ok(None) };
     let roots = authorities.map(|authorities| read_roots(&authorities.path)).transpose();
     let roots = roots.map_err(|error| error.to_string())?;
     let server = ResourceServer::new(url.clone(), roots).map_err(|error| error.to_string())?;
-    Ok(Some(Arc::new(server)))
+    Ok(Some(Arc::new(if is_http2 { server.with_prior_knowledge() } else { server })))
 }
 
 fn vendor(server: &file::AuthorizationServer) -> Result<Vendor, String> {
@@ -119,7 +120,11 @@ fn vendor(server: &file::AuthorizationServer) -> Result<Vendor, String> {
             verify,
             transport: Arc::new(transport),
         }),
-        resource_server: resource_server(server.resource_server.as_ref(), server.ca.as_ref())?,
+        resource_server: resource_server(
+            server.resource_server.as_ref(),
+            server.ca.as_ref(),
+            server.resource_server_http2,
+        )?,
         api_prefix: provider.and_then(|provider| provider.api_prefix).map(str::to_owned),
         token_path: provider.and_then(|provider| provider.token_path).map(str::to_owned),
         refusals_are_400: provider.is_some_and(|p| p.refusals == Refusals::AlwaysBadRequest),
@@ -202,7 +207,7 @@ impl OpenVendor<'_> {
                     .and_then(|(path, base)| base.join(path).ok()),
                 transport: Arc::new(transport),
             }),
-            resource_server: self::resource_server(resource_server.as_ref(), None)?,
+            resource_server: self::resource_server(resource_server.as_ref(), None, false)?,
             api_prefix: provider.and_then(|provider| provider.api_prefix).map(str::to_owned),
             token_path: provider.and_then(|provider| provider.token_path).map(str::to_owned),
             refusals_are_400: provider.is_some_and(|p| p.refusals == Refusals::AlwaysBadRequest),

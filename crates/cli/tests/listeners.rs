@@ -49,7 +49,7 @@ fn a_unix_socket_beside_a_port_is_told_has_its_mode_and_goes_at_the_end() {
     let serving = stage.serve();
     let path = stage.path("gateway.sock");
     let told = serving.wait_for("ready gateway=http://127.0.0.1:");
-    assert!(told.contains(&format!(",unix:{} admin=http://", path.display())), "{told}");
+    assert!(told.contains(",unix:gateway.sock admin=http://"), "{told}");
     let mode = std::fs::metadata(&path).expect("its file").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     let stream = UnixStream::connect(&path).expect("a listener");

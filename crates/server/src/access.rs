@@ -5,6 +5,7 @@
 //! the same `Authorization`, and asks with each request whether it still
 //! [`stands`](Admitted::stands); what the request at hand may do is asked each time.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bellwether_broker::lifecycle::CallerId;
@@ -53,6 +54,7 @@ pub(crate) struct Latest(Mutex<Option<Arc<Shown>>>);
 struct Shown {
     authorization: Zeroizing<Vec<u8>>,
     admitted: Admitted,
+    takes_turns_as: CallerId,
 }
 
 impl Latest {
@@ -77,27 +79,25 @@ impl Gateway {
         connection: &Connection,
         (method, path, headers): (&Method, &str, &HeaderMap),
     ) -> Result<(LeadsTo, CallerId), Refusal> {
-        let found = |admitted: &Admitted| {
-            let leads_to = admitted.leads_to(method, path, headers)?;
-            Ok((leads_to, admitted.caller()))
-        };
         let authorization = shown(headers);
         let latest = connection.latest.slot().clone();
         if let (Some(latest), Some(authorization)) = (latest, authorization)
             && latest.authorization.ct_eq(authorization).into()
             && latest.admitted.stands(self)
             // Others may have been given the same token since.
-            && let Ok(known) = found(&latest.admitted)
+            && let Ok(leads_to) = latest.admitted.leads_to(method, path, headers)
         {
-            return Ok(known);
+            return Ok((leads_to, latest.takes_turns_as));
         }
         let admitted = self.admit(headers, &connection.peer)?;
-        let known = found(&admitted);
+        let takes_turns_as = admitted.takes_turns_as(&connection.peer);
+        let leads_to = admitted.leads_to(method, path, headers)?;
         if let Some(authorization) = authorization {
             let authorization = Zeroizing::new(authorization.to_vec());
-            *connection.latest.slot() = Some(Arc::new(Shown { authorization, admitted }));
+            *connection.latest.slot() =
+                Some(Arc::new(Shown { authorization, admitted, takes_turns_as }));
         }
-        known
+        Ok((leads_to, takes_turns_as))
     }
 
     /// Who sends this.
@@ -163,16 +163,20 @@ impl Admitted {
         }
     }
 
-    /// Who takes turns with others at an API's limit. It never leaves the process.
-    fn caller(&self) -> CallerId {
-        let whoever = match &self.0 {
-            By::Caller(identity) => Arc::as_ptr(&identity.caller).addr(),
-            By::Pass(_, Holder::OneOf(given)) if given.len() == 1 => {
-                Arc::as_ptr(&given[0].caller).addr()
-            }
-            By::Pass(pass, _) => Arc::as_ptr(pass).addr(),
+    /// As whom it takes turns where requests wait for room at the API. Those that cannot be told
+    /// apart are told by where they come from.
+    fn takes_turns_as(&self, peer: &Peer) -> CallerId {
+        let known = match &self.0 {
+            By::Caller(identity) => Some(identity),
+            By::Pass(_, Holder::OneOf(given)) if given.len() == 1 => given.first(),
+            By::Pass(_, Holder::Anyone | Holder::Alike(_) | Holder::OneOf(_)) => None,
         };
-        CallerId(whoever as u64)
+        let mut hasher = DefaultHasher::new();
+        match known {
+            Some(identity) => identity.caller.name().hash(&mut hasher),
+            None => (peer.address, peer.user).hash(&mut hasher),
+        }
+        CallerId(hasher.finish())
     }
 
     /// What this request leads to. `path` is the API's own.

@@ -189,6 +189,13 @@ impl Refusal {
         refusal
     }
 
+    /// It came through something that was not named as a proxy.
+    pub(crate) fn forwarded() -> Self {
+        let description = "requests that came through a proxy are not answered here, unless its \
+                           address is in [gateway] trusted_proxies";
+        Self::new(StatusCode::FORBIDDEN, "forwarded_request", description)
+    }
+
     /// The caller did not come to an end.
     pub(crate) fn too_slow() -> Self {
         let description = "the body did not arrive in time";

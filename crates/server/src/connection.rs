@@ -1,6 +1,9 @@
 //! What is known of one connection, for as long as it lives.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use http::HeaderValue;
 
 use crate::access::Latest;
 use crate::remembered::Memory;
@@ -10,6 +13,8 @@ use crate::remembered::Memory;
 pub(crate) struct Connection {
     /// Who is at the other end.
     pub(crate) peer: Peer,
+    /// A value of `Host` that was found to be ours.
+    pub(crate) host: OnceLock<HeaderValue>,
     /// The latest token request.
     pub(crate) memory: Memory,
     /// Who sent the latest request to the API.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::{Broker, Exchange, Handle};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::{AUTHORIZATION, CONNECTION, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
 use crate::coalesce::Alike;
 use crate::connection::{Connection, Peer};
+use crate::ext_authz;
 use crate::host::Hosts;
 use crate::listen::Service;
 use crate::own_endpoint::{refuse_other_sites, refuse_secrets_in_query};
@@ -162,7 +163,7 @@ impl Gateway {
         connection: &Connection,
         pool: &Arc<Pool>,
     ) -> Answer {
-        if !self.hosts.allow(request.headers(), request.uri()) {
+        if !self.is_ours(&request, connection) {
             return Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "misdirected_request",
@@ -171,13 +172,18 @@ impl Gateway {
             .into();
         }
         if let Err(refusal) = strict::check(&request) {
-            return refusal.into();
+            let mut answer: Answer = refusal.into();
+            // Who frames a body oddly may have meant another end of it.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return answer;
         }
         let path = request.uri().path();
         let endpoint = if self.token_paths.iter().any(|token_path| token_path == path) {
             Endpoint::Token(&connection.memory)
         } else if path == self.revoke_path || path == "/oauth/revoke" {
             Endpoint::Revocation
+        } else if path == ext_authz::CHECK {
+            return self.check(request, &connection.peer).await;
         } else if path.starts_with("/bellwether/") {
             match path.strip_prefix(rest::PREFIX) {
                 Some(rest) => Endpoint::Credential(rest.to_owned()),
@@ -190,6 +196,22 @@ impl Gateway {
         Box::pin(self.form(request, endpoint, &connection.peer)).await
     }
 
+    /// Whether its `Host` names us; a connection that was asked for one mostly goes on with it.
+    fn is_ours<B>(&self, request: &Request<B>, connection: &Connection) -> bool {
+        let mut named = request.headers().get_all(HOST).iter();
+        let (Some(host), None) = (named.next(), named.next()) else { return false };
+        let is_plain = request.uri().authority().is_none();
+        if is_plain && connection.host.get().is_some_and(|known| known == host) {
+            return true;
+        }
+        let is_ours = self.hosts.allow(request.headers(), request.uri());
+        if is_ours && is_plain {
+            // A copy: the original would hold the bytes that it was read from.
+            let _ = HeaderValue::from_bytes(host.as_bytes()).map(|host| connection.host.set(host));
+        }
+        is_ours
+    }
+
     async fn form(
         &self,
         request: Request<Incoming>,
@@ -197,7 +219,9 @@ impl Gateway {
         peer: &Peer,
     ) -> Answer {
         let (parts, body) = request.into_parts();
-        let ours = refuse_secrets_in_query(&parts.uri);
+        // What Envoy puts behind its question is the address of another request.
+        let about_another = matches!(&endpoint, Endpoint::Credential(rest) if rest::is_about(rest));
+        let ours = if about_another { Ok(()) } else { refuse_secrets_in_query(&parts.uri) };
         if let Err(refusal) = ours.and_then(|()| refuse_other_sites(&parts.headers)) {
             return refusal.into();
         }
@@ -209,7 +233,7 @@ impl Gateway {
                 "this endpoint takes POST (RFC 6749 §3.2)",
             )
             .into();
-            let allowed = http::HeaderValue::from_static("POST");
+            let allowed = HeaderValue::from_static("POST");
             answer.headers_mut().insert(http::header::ALLOW, allowed);
             return answer;
         }

@@ -1,9 +1,13 @@
 //! What concerns one connection alone and goes no further (RFC 9110 §7.6.1).
 
+use bytes::Bytes;
 use http::header::{
-    CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
+    HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -21,6 +25,32 @@ const BETWEEN_HOPS: [HeaderName; 8] = [
     UPGRADE,
 ];
 
+/// Fields that may not come behind a body: they frame it, route it or say who asks (RFC 9110 §6.5.1).
+const NEVER_BEHIND: [HeaderName; 9] = [
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    COOKIE,
+    HOST,
+    TRAILER,
+    EXPECT,
+    HeaderName::from_static("bellwether-credential"),
+];
+
+/// Removes from a request's trailers what would have been removed from its head.
+pub(crate) fn clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            for name in BETWEEN_HOPS.into_iter().chain(NEVER_BEHIND) {
+                trailers.remove(name);
+            }
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
 /// What the headers between two hops asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
@@ -33,27 +63,35 @@ pub(crate) struct Asked {
 /// Removes them, and what `Connection` names.
 pub(crate) fn strip(headers: &mut HeaderMap) -> Asked {
     let mut asked = Asked::default();
-    let is_plain = |name: &HeaderName| !BETWEEN_HOPS.contains(name);
-    if headers.keys().all(is_plain) {
+    if !headers.keys().any(|name| BETWEEN_HOPS.contains(name)) {
         return asked;
     }
-    let named = |name: HeaderName, headers: &HeaderMap| -> Vec<String> {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).map(|one| one.trim().to_owned()).collect()
+    let trailers = |one: &str| one.eq_ignore_ascii_case("trailers");
+    asked.trailers = tokens(headers, &TE).any(trailers);
+    // Mostly it says what a connection does by itself.
+    let says_more = |one: &str| {
+        !["keep-alive", "close", ""].iter().any(|usual| one.eq_ignore_ascii_case(usual))
     };
-    let connection = named(CONNECTION, headers);
-    asked.trailers = named(TE, headers).iter().any(|one| one.eq_ignore_ascii_case("trailers"));
-    if connection.iter().any(|name| name.eq_ignore_ascii_case("upgrade")) {
-        let mut protocols = headers.get_all(UPGRADE).iter();
-        asked.upgrade = protocols.next().filter(|_| protocols.next().is_none()).cloned();
-    }
-    for name in &connection {
-        headers.remove(name.as_str());
+    if tokens(headers, &CONNECTION).any(says_more) {
+        let named: Vec<String> = tokens(headers, &CONNECTION).map(str::to_owned).collect();
+        if named.iter().any(|name| name.eq_ignore_ascii_case("upgrade")) {
+            let mut protocols = headers.get_all(UPGRADE).iter();
+            asked.upgrade = protocols.next().filter(|_| protocols.next().is_none()).cloned();
+        }
+        for name in &named {
+            headers.remove(name.as_str());
+        }
     }
     for name in BETWEEN_HOPS {
         headers.remove(name);
     }
     asked
+}
+
+/// The members of a list, over all lines of it.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 impl Asked {

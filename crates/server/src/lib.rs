@@ -1,8 +1,8 @@
 //! The two listeners: gateway for callers, admin for operators.
 //!
 //! The gateway is a file for each surface: [`token_endpoint`](self) and `revocation` for OAuth clients,
-//! `rest` for callers that know us, `resource_server` for the API behind. Who a caller is, is decided
-//! in three places and nowhere else: `callers` (configured, by key and peer), `clients` (their own
+//! `rest` for callers that know us, `ext_authz` for Envoy, `resource_server` for the API behind. Who a
+//! caller is, is decided in three places and nowhere else: `callers` (configured, by key and peer), `clients` (their own
 //! client, verified by the authorization server) and `passes` (tokens that were handed out here).
 //! `access` puts them together for the API.
 //!
@@ -12,6 +12,7 @@ mod access;
 mod admin;
 mod alike;
 mod answer;
+mod authorization;
 mod cache;
 mod caller;
 mod callers;
@@ -20,9 +21,11 @@ mod coalesce;
 mod connection;
 mod crew;
 mod dashboard;
+mod ext_authz;
 mod flood;
 mod forward;
 mod gateway;
+mod grpc;
 mod guesses;
 mod hop;
 mod host;
@@ -48,6 +51,7 @@ mod strict;
 mod tls;
 mod token_endpoint;
 mod token_request;
+mod trusted;
 mod upstream;
 
 use std::io;
@@ -68,6 +72,7 @@ pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerKey, CallerSettings, GatewaySettings, HandOut, Vendor};
 pub use socket::{Socket, bind};
 pub use tls::{ClientAuth, Tls, TlsError, TlsMaterial};
+pub use trusted::TrustedProxy;
 pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;

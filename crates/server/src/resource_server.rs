@@ -29,7 +29,9 @@ use crate::replay::Kept;
 use crate::settings::Vendor;
 use crate::strict;
 use crate::token_endpoint::no_token;
-use crate::upstream::{AnswerBody, Over, Pool, ResourceServer, SendError, is_ambiguous, join};
+use crate::upstream::{
+    AnswerBody, Over, Pool, ResourceServer, SendError, Unsent, is_ambiguous, join,
+};
 
 /// Where a request goes, and with whose token.
 struct Route {
@@ -181,7 +183,7 @@ impl Gateway {
         self.pass_back(response, prepared.upgrade.take())
     }
 
-    /// A refused request, sent once more with a newer token if there is one.
+    /// A refused request, sent once more with a token that cures it, if there is one.
     async fn cure(
         &self,
         offered: &Offered,
@@ -190,17 +192,40 @@ impl Gateway {
         refused: Sent,
         response: Response<AnswerBody>,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let newer = match offered.handle.refused(&refused.token, refused.at).await {
-            Refused::Cure(newer) if prepared.body.can_be_sent() => newer,
+        let handle = &offered.handle;
+        let cure = match handle.refused(&refused.token, refused.at).await {
+            Refused::Cure(cure) if prepared.body.can_be_sent() => cure,
             Refused::Cure(_) | Refused::Stands | Refused::NoToken(_) => return Ok(response),
         };
         drop(response);
+        let response = self.replay(offered, prepared, pool, &cure).await?;
+        let is_stand_in = cure.generation() < refused.token.generation();
+        if response.status() != StatusCode::UNAUTHORIZED || !is_stand_in {
+            return Ok(response);
+        }
+        // What was to stand in for a young token has died with it.
+        match handle.stand_in_refused(&cure, &refused.token, refused.at).await {
+            Refused::Cure(newer) if prepared.body.can_be_sent() => {
+                drop(response);
+                self.replay(offered, prepared, pool, &newer).await
+            }
+            Refused::Cure(_) | Refused::Stands | Refused::NoToken(_) => Ok(response),
+        }
+    }
+
+    async fn replay(
+        &self,
+        offered: &Offered,
+        prepared: &mut Prepared,
+        pool: &Arc<Pool>,
+        token: &Token,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let at = self.broker.clock().now();
-        let response = self.send(prepared, newer.authorization(), pool).await?;
-        self.note(offered, &newer, at, &response);
+        let response = self.send(prepared, token.authorization(), pool).await?;
+        self.note(offered, token, at, &response);
         if response.status() == StatusCode::UNAUTHORIZED {
             // The cure failed: whoever decides must hear of it.
-            offered.handle.replay_refused(&newer);
+            offered.handle.replay_refused(token);
         }
         Ok(response)
     }
@@ -237,17 +262,43 @@ impl Gateway {
         authorization: &HeaderValue,
         pool: &Arc<Pool>,
     ) -> Result<Response<AnswerBody>, Refusal> {
+        let kept = if prepared.upgrade.is_none() { pool.kept(&prepared.server) } else { None };
+        let tried = match kept {
+            Some(line) => {
+                let sending = line.send(prepared.request(authorization), pool);
+                match sending.await {
+                    Ok(response) => return Ok(response),
+                    Err(unsent) => Some(unsent),
+                }
+            }
+            None => None,
+        };
+        Box::pin(self.send_otherwise(prepared, authorization, pool, tried)).await
+    }
+
+    /// Sends what could not be sent over a kept connection.
+    async fn send_otherwise(
+        &self,
+        prepared: &mut Prepared,
+        authorization: &HeaderValue,
+        pool: &Arc<Pool>,
+        tried: Option<Unsent>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let over = if prepared.upgrade.is_some() { Over::Upgradable } else { Over::Any };
-        let request = prepared.request(authorization);
-        match pool.send(&prepared.server, request, over).await {
+        let server = Arc::clone(&prepared.server);
+        let sent = match tried {
+            None => pool.send(&server, prepared.request(authorization), over).await,
+            Some(Unsent::Request(request)) => pool.send(&server, *request, over).await,
+            Some(Unsent::Error(error)) => Err(error),
+        };
+        match sent {
             Ok(response) => Ok(response),
             // The API closed a kept connection just then (RFC 9110 §9.2.2).
             Err(SendError::Broken { is_reused: true, .. })
                 if prepared.method.is_idempotent() && prepared.body.can_be_sent() =>
             {
                 let request = prepared.request(authorization);
-                let again = Box::pin(pool.send(&prepared.server, request, Over::Fresh)).await;
-                again.map_err(unanswered)
+                pool.send(&server, request, Over::Fresh).await.map_err(unanswered)
             }
             Err(error) => Err(unanswered(error)),
         }

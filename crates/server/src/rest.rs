@@ -5,23 +5,47 @@ use bellwether_broker::oauth::{Scope, Secret};
 use bellwether_broker::{Refusal as Refused, Token};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use crate::access::CREDENTIAL;
 use crate::answer::{Answer, Refusal, empty, json};
+use crate::authorization::{About, Asker};
 use crate::callers::{Mark, Offered};
 use crate::connection::Peer;
 use crate::gateway::Gateway;
 use crate::passes::LeadsTo;
 use crate::settings::HandOut;
 use crate::token_endpoint::{expires_in, no_token};
+use crate::trusted::{is_trusted, was_forwarded};
 
 /// Where these paths begin.
 pub(crate) const PREFIX: &str = "/bellwether/v1/credentials/";
 
-/// Headers that only something between the caller and us would add.
-const OF_PROXIES: [&str; 5] =
-    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+/// Envoy removes the headers named in this one before it passes the request on.
+const ENVOY_REMOVES: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+
+/// Whether what follows [`PREFIX`] is a question with another request's path behind it.
+pub(crate) fn is_about(rest: &str) -> bool {
+    path_behind(rest).is_some()
+}
+
+/// The path that Envoy puts behind its question.
+fn path_behind(rest: &str) -> Option<&str> {
+    let (_, what) = rest.split_once('/')?;
+    what.strip_prefix("authorization").filter(|path| path.starts_with('/'))
+}
+
+/// What a trusted proxy says of the request that it asks about.
+fn about<'a>(rest: &'a str, method: &'a Method, headers: &'a HeaderMap) -> Option<About<'a>> {
+    if let Some(path) = path_behind(rest) {
+        return Some(About { method: method.as_str(), path });
+    }
+    let asks = rest.ends_with("/authorization");
+    let header = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let (method, path) = (header("x-forwarded-method")?, header("x-forwarded-uri")?);
+    asks.then_some(About { method, path })
+}
 
 #[derive(Serialize)]
 struct TokenBody<'a> {
@@ -66,32 +90,42 @@ impl Gateway {
         body: &Bytes,
         peer: &Peer,
     ) -> Result<Answer, Refusal> {
-        if OF_PROXIES.iter().any(|name| headers.contains_key(*name)) {
-            return Err(Refusal::new(
-                StatusCode::FORBIDDEN,
-                "forwarded_request",
-                "requests that came through a proxy are not answered here",
-            ));
+        let trusted = is_trusted(&self.settings.trusted_proxies, peer);
+        if !trusted && was_forwarded(headers) {
+            return Err(Refusal::forwarded());
         }
-        let identity = self.callers.identify(headers, peer)?;
-        let (name, what) = rest.split_once('/').ok_or_else(Refusal::not_found)?;
-        let offered = identity.caller.credential(Some(name))?;
-        let mark = identity.mark;
+        let about = trusted.then(|| about(rest, method, headers)).flatten();
+        let (name, what) = match rest.split_once('/') {
+            Some((name, what)) => (name, Some(what)),
+            None => (rest, None),
+        };
+        let asker = self.asker(headers, peer, Some(name), about)?;
+        let what = what.ok_or_else(Refusal::not_found)?;
         match (method, what) {
             (&Method::GET, "token") => {
+                let Asker { offered, mark } = &asker;
                 let token = offered.handle.hand_out().await;
                 let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
-                Ok(self.token_answer(offered, mark, &token))
+                Ok(self.token_answer(offered, *mark, &token))
             }
             (&Method::GET, "authorization") => {
-                let token = offered.handle.token().await;
-                let token = token.map_err(|none| no_token(&none, &offered.vendor))?;
-                let mut answer = empty(StatusCode::NO_CONTENT);
-                let value = self.authorization(offered, mark, &token);
-                answer.headers_mut().insert(AUTHORIZATION, value);
+                self.to_be_sent(&asker, StatusCode::NO_CONTENT).await
+            }
+            // A proxy asks with the method of the request that it is asked about.
+            (_, "authorization") if trusted => {
+                self.to_be_sent(&asker, StatusCode::NO_CONTENT).await
+            }
+            // Only Envoy puts a path behind it, and it takes nothing but 200 for a yes.
+            _ if is_about(rest) => {
+                if !trusted {
+                    return Err(Refusal::forwarded());
+                }
+                let mut answer = self.to_be_sent(&asker, StatusCode::OK).await?;
+                let removed = HeaderValue::from(CREDENTIAL);
+                answer.headers_mut().insert(ENVOY_REMOVES, removed);
                 Ok(answer)
             }
-            (&Method::POST, "rejected") => self.rejected(offered, mark, headers, body).await,
+            (&Method::POST, "rejected") => self.rejected(&asker, headers, body).await,
             (_, "token" | "authorization" | "rejected") => Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -104,11 +138,11 @@ impl Gateway {
     /// "This one was refused": renews only if it is still held; answers with the one to use now.
     async fn rejected(
         &self,
-        offered: &Offered,
-        mark: Mark,
+        asker: &Asker,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Answer, Refusal> {
+        let Asker { offered, mark } = asker;
         if !is_json(headers) {
             return Err(Refusal::invalid_request("the body must be application/json"));
         }
@@ -126,21 +160,18 @@ impl Gateway {
             },
             None => offered.handle.hand_out().await.map_err(refused)?,
         };
-        Ok(self.token_answer(offered, mark, &token))
+        let mut answer = self.token_answer(offered, *mark, &token);
+        // For a proxy, which reads no body.
+        answer.headers_mut().insert(AUTHORIZATION, self.header_with(asker, &token));
+        Ok(answer)
     }
 
-    /// The header a caller may send: where tokens are local, it is good at this gateway alone.
-    fn authorization(&self, offered: &Offered, mark: Mark, token: &Token) -> HeaderValue {
-        match self.settings.hand_out {
-            HandOut::Real => token.authorization().clone(),
-            HandOut::Local => {
-                let local = self.passes.local_text(offered, Some(mark), token);
-                let value = HeaderValue::from_str(&format!("Bearer {}", local.expose()));
-                let mut value = value.unwrap_or(HeaderValue::from_static(""));
-                value.set_sensitive(true);
-                value
-            }
-        }
+    /// Nothing but the header to send to the API.
+    async fn to_be_sent(&self, asker: &Asker, status: StatusCode) -> Result<Answer, Refusal> {
+        let authorization = self.authorization(asker).await?;
+        let mut answer = empty(status);
+        answer.headers_mut().insert(AUTHORIZATION, authorization);
+        Ok(answer)
     }
 
     fn token_answer(&self, offered: &Offered, mark: Mark, token: &Token) -> Answer {

@@ -342,6 +342,8 @@ mod tests {
         let heard = Heard::default();
         let clock = HeadClock::new(rounds.clock(), heard.clone(), Duration::from_secs(75));
         let head = async {
+            // Between two rounds, so that it is clear which was the latest.
+            sleep(ROUND / 2).await;
             // Nothing is said for 70 s of the 75.
             let silent = clock.sleep(PATIENCE);
             tokio::pin!(silent);

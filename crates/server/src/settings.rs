@@ -13,6 +13,7 @@ use http::Method;
 use crate::upstream::ResourceServer;
 
 use crate::places::ConnectionLimits;
+use crate::trusted::TrustedProxy;
 
 /// What callers are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct GatewaySettings {
     pub hand_out: HandOut,
     /// Further values of `Host` that are accepted.
     pub hosts: Vec<String>,
+    /// Peers that may ask for others below `/bellwether/v1`, and speak `ext_authz`.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// What SDKs put before the token path.
     pub login_path: String,
     /// What SDKs put before API paths.
@@ -130,6 +133,7 @@ impl Default for GatewaySettings {
         Self {
             hand_out: HandOut::Real,
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             login_path: String::new(),
             api_path: String::new(),
             refresh_replay: Duration::from_secs(600),

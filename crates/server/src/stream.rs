@@ -50,34 +50,50 @@ pub(crate) enum Protocol {
     Http2,
 }
 
-/// What came before it was known what is spoken.
-#[derive(Clone, Copy, Debug, Default)]
+/// Half a head of so many bytes is waited with here. The engine sets much more aside for a
+/// connection, and thousands of callers may come no further.
+const MOST_WAITED_WITH: usize = 8 * 1024;
+/// Most heads fit.
+const USUAL_HEAD: usize = 1024;
+
+/// What came before an engine took over: the preface of HTTP/2, or a head of HTTP/1.1.
+#[derive(Debug, Default)]
 pub(crate) struct Beginning {
-    bytes: [u8; PREFACE.len()],
-    from: u8,
-    to: u8,
+    bytes: Vec<u8>,
+    /// Bytes that were handed on.
+    from: usize,
 }
 
 impl Transport {
-    /// Reads until it is clear which protocol is spoken; `None` if the caller went away.
+    /// Reads until it is clear which protocol is spoken, and there is something to do; `None` if the
+    /// caller went away.
     pub(crate) async fn begin(&mut self) -> io::Result<Option<(Protocol, Beginning)>> {
-        let mut beginning = Beginning::default();
-        let mut length = 0;
+        let mut bytes = Vec::with_capacity(USUAL_HEAD);
         loop {
-            let read = self.read(&mut beginning.bytes[length..]).await?;
-            length += read;
-            // There are 24 at most.
-            beginning.to = length as u8;
-            let come = &beginning.bytes[..length];
-            return match (length, read) {
-                (0, _) => Ok(None),
-                _ if !PREFACE.starts_with(come) => Ok(Some((Protocol::Http1, beginning))),
-                (24, _) => Ok(Some((Protocol::Http2, beginning))),
-                (_, 0) => Ok(Some((Protocol::Http1, beginning))),
-                _ => continue,
+            let is_over = self.read_buf(&mut bytes).await? == 0;
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            let protocol = if bytes.starts_with(PREFACE) {
+                Protocol::Http2
+            } else if is_over || may_be_parsed(&bytes) {
+                Protocol::Http1
+            } else {
+                continue;
             };
+            return Ok(Some((protocol, Beginning { bytes, from: 0 })));
         }
     }
+}
+
+/// Whether a parser of HTTP/1.1 can say what it is: a whole head, or nothing that begins one.
+fn may_be_parsed(bytes: &[u8]) -> bool {
+    let ends =
+        |at: usize| bytes[at + 1..].starts_with(b"\n") || bytes[at + 1..].starts_with(b"\r\n");
+    bytes.len() >= MOST_WAITED_WITH
+        || !bytes[0].is_ascii_uppercase()
+        || (!PREFACE.starts_with(bytes)
+            && bytes.iter().enumerate().any(|(at, byte)| *byte == b'\n' && ends(at)))
 }
 
 /// Counts bytes, so that it is known whether a caller that is waited for said anything, and how much.
@@ -122,17 +138,14 @@ impl Stream {
         self
     }
 
-    /// Hands on what came before, and what comes with it.
-    fn read_beginning(&mut self, context: &mut Context<'_>, to: &mut ReadBuf<'_>) {
-        let Beginning { bytes, from, to: end } = &mut self.beginning;
-        let (start, end) = (usize::from(*from), usize::from(*end));
-        let room = to.remaining().min(end - start);
-        to.put_slice(&bytes[start..start + room]);
-        // It is no longer than the preface.
-        *from += room as u8;
-        if to.remaining() > 0 {
-            // Whatever is wrong is met again by the next read.
-            let _ = Pin::new(&mut self.transport).poll_read(context, to);
+    /// Hands on what came before.
+    fn read_beginning(&mut self, to: &mut ReadBuf<'_>) {
+        let Beginning { bytes, from } = &mut self.beginning;
+        let room = to.remaining().min(bytes.len() - *from);
+        to.put_slice(&bytes[*from..*from + room]);
+        *from += room;
+        if *from == bytes.len() {
+            self.beginning = Beginning::default();
         }
     }
 
@@ -165,8 +178,8 @@ impl AsyncRead for Stream {
         to: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = to.filled().len();
-        if self.beginning.from < self.beginning.to {
-            self.read_beginning(context, to);
+        if self.beginning.from < self.beginning.bytes.len() {
+            self.read_beginning(to);
         } else {
             ready!(Pin::new(&mut self.transport).poll_read(context, to))?;
         }
@@ -230,6 +243,33 @@ impl AsyncWrite for Stream {
             Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Transport::Unix(stream) => Pin::new(stream).poll_shutdown(context),
             Transport::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_takes_over_when_there_is_something_to_do() {
+        let long = format!("GET /{}", "a".repeat(MOST_WAITED_WITH));
+        #[rustfmt::skip]
+        let cases = [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n",  true),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r",    false),
+            ("GET / HTTP/1.1\r\nHost: a\r\n",      false),
+            ("GET / HTTP/1.1\nHost: a\n\n",        true),
+            ("G",                                  false),
+            ("P",                                  false),
+            ("PRI * HTTP/2.0\r\n\r\nSM",           false),
+            ("PRI * HTTP/2.0\r\n\r\nGET",          true),
+            ("\x16\x03\x01",                       true),
+            ("\r\n",                               true),
+            (&long,                                true),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(may_be_parsed(bytes.as_bytes()), expected, "{bytes:?}");
         }
     }
 }

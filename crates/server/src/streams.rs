@@ -170,6 +170,8 @@ mod tests {
     /// Rounds of 5 s until something else than `Well` is found.
     async fn rounds_until(idleness: &mut Idleness, rounds: &Rounds) -> (u64, Found) {
         let looking = async {
+            // Between two rounds, so that it is clear which was the latest.
+            tokio::time::sleep(Duration::from_millis(2500)).await;
             let mut passed = 0;
             loop {
                 tokio::time::sleep(Duration::from_secs(5)).await;

@@ -10,5 +10,5 @@ mod tunnel;
 pub(crate) use body::{AnswerBody, RequestBody};
 pub(crate) use destination::is_ambiguous;
 pub use destination::{ResourceServer, ResourceServerError};
-pub(crate) use pool::{Over, Pool, SendError};
+pub(crate) use pool::{Over, Pool, SendError, Unsent};
 pub(crate) use tunnel::join;

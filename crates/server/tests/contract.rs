@@ -68,6 +68,12 @@ mod prefixes;
 #[path = "contract/peers.rs"]
 mod peers;
 
+#[path = "contract/beside.rs"]
+mod beside;
+
+#[path = "contract/ext_authz.rs"]
+mod ext_authz;
+
 #[path = "contract/hostile.rs"]
 mod hostile;
 
@@ -76,6 +82,7 @@ mod api_limits;
 
 #[path = "contract/coalescing.rs"]
 mod coalescing;
+
 #[path = "contract/http2.rs"]
 mod http2;
 

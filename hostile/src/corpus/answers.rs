@@ -146,7 +146,7 @@ fn framing() -> Vec<AnswerCase> {
     for length in ["+5", "-5", "0x5", "5 5", "five", "", "99999999999999999999999", "5.0", "5\u{b}"]
     {
         let bytes = ok(&format!("Content-Length: {length}\r\n"), "hello");
-        cases.push(closing(FAMILY, format!("length {:?}", length), bytes, Outcome::Refused));
+        cases.push(closing(FAMILY, format!("length {length:?}"), bytes, Outcome::Refused));
     }
     for coding in [
         "identity",

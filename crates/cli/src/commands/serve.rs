@@ -118,6 +118,7 @@ impl Serve {
             tls,
             connections,
             hosts,
+            trusted_proxies,
             hand_out,
             login_path,
             api_path,
@@ -126,6 +127,8 @@ impl Serve {
             coalesce,
             cache,
             cache_size,
+            timeouts,
+            workers,
         } = configuration.gateway.clone();
         let AdminSection { listen: admin_listen, hosts: admin_hosts, key } =
             configuration.admin.clone();
@@ -139,6 +142,7 @@ impl Serve {
             gateway: GatewaySettings {
                 hand_out: self.hand_out.unwrap_or(plan::hand_out(hand_out)),
                 hosts,
+                trusted_proxies,
                 login_path,
                 api_path,
                 refresh_replay,
@@ -148,6 +152,10 @@ impl Serve {
                 cache_size: usize::try_from(cache_size).unwrap_or(usize::MAX),
                 connections: fitting(connections),
                 callers: plan::callers(configuration),
+                body_timeout: timeouts.body,
+                answer_timeout: timeouts.answer,
+                silence: timeouts.silence,
+                workers: workers.unwrap_or(GatewaySettings::default().workers),
                 ..GatewaySettings::default()
             },
             admin: AdminSettings { key: key.map(|key| key.value), hosts: admin_hosts },

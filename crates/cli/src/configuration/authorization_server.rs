@@ -30,6 +30,8 @@ pub struct AuthorizationServer {
     pub revocation_endpoint: Option<Url>,
     /// The base of the API's addresses.
     pub resource_server: Option<Url>,
+    /// The API speaks HTTP/2 in the clear (RFC 9113 §3.3); over TLS it is asked.
+    pub resource_server_http2: bool,
     /// What a spent refresh token brings.
     pub rotation: Rotation,
     /// For how long a spent refresh token is taken again, counted from its first use.
@@ -138,6 +140,10 @@ pub(super) fn read(
         }
         Some(timeout)
     });
+    let resource_server_http2 = match section.optional("resource_server_http2") {
+        Some(field) => field.boolean(context).unwrap_or_default(),
+        None => false,
+    };
     let ca = section.optional("ca").and_then(|field| read_ca(context, &field));
     let request_budget =
         section.optional("request_budget").and_then(|field| field.parse(context, budget::parse));
@@ -151,6 +157,7 @@ pub(super) fn read(
         device_authorization_endpoint,
         revocation_endpoint,
         resource_server,
+        resource_server_http2,
         rotation,
         rotation_window,
         verify,

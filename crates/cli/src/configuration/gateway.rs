@@ -1,10 +1,11 @@
 //! `[gateway]`: the listener for callers.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Duration;
 
-use bellwether_server::ConnectionLimits;
+use bellwether_server::{ConnectionLimits, GatewaySettings, TrustedProxy};
 
 use super::listen_at::{self, ListenAt};
 use super::section::{Context, Field, Section, nearest};
@@ -24,6 +25,8 @@ pub struct Gateway {
     pub connections: ConnectionLimits,
     /// Names that `Host` may hold beside this machine's own; in lower case.
     pub hosts: Vec<String>,
+    /// Peers that may ask for others, as reverse proxies do.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// Which tokens callers get.
     pub hand_out: HandOut,
     /// What the paths of the token endpoint begin with; empty or like `/login`.
@@ -41,6 +44,29 @@ pub struct Gateway {
     pub cache: Option<Duration>,
     /// Bytes of kept answers, at most.
     pub cache_size: u64,
+    /// How long callers may take, and the API.
+    pub timeouts: Timeouts,
+    /// Threads that serve callers; one for each processor unless said otherwise.
+    pub workers: Option<NonZeroUsize>,
+}
+
+/// How long the gateway waits for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a caller's form, or a body that is kept.
+    pub body: Duration,
+    /// For the head of the API's answer, from the end of the request.
+    pub answer: Duration,
+    /// For the next piece of an answer, or of what passes over an upgraded connection.
+    pub silence: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let GatewaySettings { body_timeout, answer_timeout, silence, .. } =
+            GatewaySettings::default();
+        Self { body: body_timeout, answer: answer_timeout, silence }
+    }
 }
 
 /// Which tokens callers get.
@@ -57,6 +83,8 @@ const MAX_BODY: u64 = 64 * 1024 * 1024;
 const MAX_CACHE: Duration = Duration::from_secs(60 * 60);
 const MAX_CACHE_SIZE: u64 = 1024 * 1024 * 1024;
 const MOST_CONNECTIONS: i64 = 1_000_000;
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+const MOST_WORKERS: i64 = 1024;
 const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(60 * 60);
 
 impl Default for Gateway {
@@ -67,6 +95,7 @@ impl Default for Gateway {
             tls: None,
             connections: ConnectionLimits::default(),
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             hand_out: HandOut::Real,
             login_path: String::new(),
             api_path: String::new(),
@@ -75,6 +104,8 @@ impl Default for Gateway {
             coalesce: false,
             cache: None,
             cache_size: 16 * 1024 * 1024,
+            timeouts: Timeouts::default(),
+            workers: None,
         }
     }
 }
@@ -108,6 +139,10 @@ pub(super) fn read(
     let span = listen.as_ref().map(Field::span);
     set(&mut gateway.listen, listen, |field| listen_at::read_some(context, &field));
     set(&mut gateway.hosts, section.optional("hosts"), |field| read_hosts(context, &field));
+    set(&mut gateway.trusted_proxies, section.optional("trusted_proxies"), |field| {
+        let items = field.items(context)?;
+        items.iter().map(|item| item.parse(context, str::parse)).collect()
+    });
     set(&mut gateway.hand_out, section.optional("hand_out"), |field| {
         field.parse(context, HandOut::parse)
     });
@@ -139,6 +174,18 @@ pub(super) fn read(
         Some(bytes)
     });
     read_connections(context, &mut section, &mut gateway);
+    let Timeouts { body, answer, silence } = &mut gateway.timeouts;
+    for (name, timeout) in
+        [("body_timeout", body), ("answer_timeout", answer), ("silence", silence)]
+    {
+        set(timeout, section.optional(name), |field| read_duration(context, &field, LONGEST_WAIT));
+    }
+    set(&mut gateway.workers, section.optional("workers"), |field| match field.as_integer() {
+        Some(count @ 1..=MOST_WORKERS) => usize::try_from(count).ok().map(NonZeroUsize::new),
+        Some(_) | None => {
+            field.refuse(context, format!("must be a whole number from 1 to {MOST_WORKERS}"))
+        }
+    });
     section.finish(context);
     (gateway, span)
 }

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::guard::Guard;
 use super::pool::Line;
 use crate::answer::BodyError;
+use crate::hop;
 use crate::replay::Noted;
 
 /// A request's body.
@@ -75,7 +76,8 @@ impl Body for RequestBody {
                 if let Some(guard) = &passing.guard {
                     guard.alive();
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::new)))
+                let clean = |frame: Result<_, _>| frame.map(hop::clean_trailers);
+                Poll::Ready(frame.map(|frame| clean(frame).map_err(BodyError::new)))
             }
         }
     }

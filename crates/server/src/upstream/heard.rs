@@ -38,10 +38,14 @@ impl Heard {
         if left == usize::MAX {
             return Ok(());
         }
-        let left = left.checked_sub(count);
-        let left = left.ok_or_else(|| io::Error::other("interim answers without end"))?;
+        let left = left.saturating_sub(count);
         self.0.store(left, Ordering::Relaxed);
-        Ok(())
+        if left > 0 { Ok(()) } else { Err(io::Error::other("interim answers without end")) }
+    }
+
+    /// Whether that was too much.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
     }
 }
 

@@ -46,7 +46,7 @@ struct Shelf {
 
 /// A connection that carries one request at a time.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     sender: http1::SendRequest<RequestBody>,
     pub(super) guard: Arc<Guard>,
     heard: Heard,
@@ -69,7 +69,8 @@ pub(crate) enum SendError {
     /// It may have been processed.
     Broken {
         why: String,
-        /// On a connection that was used before: the server may have been about to close it.
+        /// On a connection that was used before, and without an answer: the server may have been
+        /// about to close it.
         is_reused: bool,
     },
     /// It may have been processed, and the answer is late.
@@ -104,41 +105,28 @@ impl Pool {
         pool
     }
 
-    /// Sends a request whose target is in origin form, and reads the head of its answer.
+    /// A kept connection that is free, if it carries one request at a time.
+    pub(crate) fn kept(&self, server: &Arc<ResourceServer>) -> Option<Line> {
+        let mut shelves = self.shelves();
+        shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.server, server))?.line()
+    }
+
+    /// Sends a request whose target is in origin form over whichever connection there is, and
+    /// reads the head of its answer.
     pub(crate) async fn send(
         self: &Arc<Self>,
         server: &Arc<ResourceServer>,
-        request: Request<RequestBody>,
-        over: Over,
-    ) -> Result<Response<AnswerBody>, SendError> {
-        let way = if over == Over::Any { self.take(server) } else { None };
-        let unsent = match way {
-            Some(Way::Line(line)) => match self.send_on_line(line, request).await {
-                Err(Unsent::Request(unsent)) => (*unsent, None),
-                Err(Unsent::Error(error)) => return Err(error.on_reused()),
-                Ok(response) => return Ok(response),
-            },
-            other => (request, other),
-        };
-        // Apart, so that a request over a kept connection does not carry its state about.
-        Box::pin(self.send_anyhow(server, unsent.0, unsent.1, over)).await
-    }
-
-    /// The same where no kept connection did.
-    async fn send_anyhow(
-        self: &Arc<Self>,
-        server: &Arc<ResourceServer>,
         mut request: Request<RequestBody>,
-        mut way: Option<Way>,
         over: Over,
     ) -> Result<Response<AnswerBody>, SendError> {
         loop {
+            let way = if over == Over::Any { self.take(server) } else { None };
             let is_reused = way.is_some();
             let sent = match way {
-                Some(Way::Line(line)) => self.send_on_line(line, request).await,
+                Some(Way::Line(line)) => line.send(request, self).await,
                 Some(Way::Shared(sender)) => self.send_shared(sender, server, request).await,
                 None => match self.open(server, over).await? {
-                    Way::Line(line) => self.send_on_line(line, request).await,
+                    Way::Line(line) => line.send(request, self).await,
                     Way::Shared(sender) => self.send_shared(sender, server, request).await,
                 },
             };
@@ -149,33 +137,9 @@ impl Pool {
                 Err(Unsent::Request(_)) => {
                     return Err(SendError::Unreachable("the connection closed".to_owned()));
                 }
-                Err(Unsent::Error(error)) if is_reused => return Err(error.on_reused()),
-                Err(Unsent::Error(error)) => return Err(error),
+                Err(Unsent::Error(error)) if is_reused => return Err(error),
+                Err(Unsent::Error(error)) => return Err(error.on_fresh()),
             };
-            way = if over == Over::Any { self.take(server) } else { None };
-        }
-    }
-
-    async fn send_on_line(
-        self: &Arc<Self>,
-        mut line: Line,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<AnswerBody>, Unsent> {
-        request.headers_mut().insert(HOST, line.server.host().clone());
-        request.body_mut().tell(&line.guard);
-        line.guard.expect(self.answer_ticks);
-        line.heard.begin();
-        match line.sender.try_send_request(request).await {
-            Ok(response) => {
-                line.heard.end();
-                line.guard.expect(self.silence_ticks);
-                Ok(response.map(|body| AnswerBody::new(body, Held::Line(line))))
-            }
-            Err(mut error) => Err(match error.take_message() {
-                Some(unsent) => Unsent::Request(Box::new(unsent)),
-                None if line.guard.is_late() => Unsent::Error(SendError::TimedOut),
-                None => Unsent::Error(broken(&error.into_error())),
-            }),
         }
     }
 
@@ -208,7 +172,7 @@ impl Pool {
         }
     }
 
-    /// A connection that is open and free.
+    /// A connection that is open and free, of either kind.
     fn take(&self, server: &Arc<ResourceServer>) -> Option<Way> {
         let mut shelves = self.shelves();
         let shelf = shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.server, server))?;
@@ -218,18 +182,7 @@ impl Pool {
             }
             shelf.shared = None;
         }
-        // The latest is the likeliest to be open still.
-        let mut place = shelf.idle.len();
-        while place > 0 {
-            place -= 1;
-            if shelf.idle[place].sender.is_ready() {
-                return Some(Way::Line(shelf.idle.swap_remove(place)));
-            }
-            if shelf.idle[place].sender.is_closed() {
-                shelf.idle.swap_remove(place);
-            }
-        }
-        None
+        shelf.line().map(Way::Line)
     }
 
     async fn open(
@@ -336,7 +289,56 @@ impl Pool {
     }
 }
 
+impl Shelf {
+    /// The latest of the idle connections is the likeliest to be open still.
+    fn line(&mut self) -> Option<Line> {
+        let mut place = self.idle.len();
+        while place > 0 {
+            place -= 1;
+            if self.idle[place].sender.is_ready() {
+                return Some(self.idle.swap_remove(place));
+            }
+            if self.idle[place].sender.is_closed() {
+                self.idle.swap_remove(place);
+            }
+        }
+        None
+    }
+}
+
 impl Line {
+    /// Sends a request whose target is in origin form. It leaves at once, so that nobody carries it
+    /// about while its answer is waited for.
+    pub(crate) fn send(
+        mut self,
+        mut request: Request<RequestBody>,
+        pool: &Pool,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, Unsent>> + use<> {
+        request.headers_mut().insert(HOST, self.server.host().clone());
+        request.body_mut().tell(&self.guard);
+        self.guard.expect(pool.answer_ticks);
+        self.heard.begin();
+        let (sending, silence) = (self.sender.try_send_request(request), pool.silence_ticks);
+        async move {
+            match sending.await {
+                Ok(response) => {
+                    self.heard.end();
+                    self.guard.expect(silence);
+                    Ok(response.map(|body| AnswerBody::new(body, Held::Line(self))))
+                }
+                Err(mut error) => Err(match error.take_message() {
+                    Some(unsent) => Unsent::Request(Box::new(unsent)),
+                    None if self.guard.is_late() => Unsent::Error(SendError::TimedOut),
+                    // The server was not about to close it: asked again it would do the same.
+                    None if self.heard.is_too_much() => {
+                        Unsent::Error(broken(&error.into_error()).on_fresh())
+                    }
+                    None => Unsent::Error(broken(&error.into_error())),
+                }),
+            }
+        }
+    }
+
     /// Puts it where the next request finds it.
     pub(super) fn keep(mut self) {
         self.guard.rest();
@@ -355,16 +357,17 @@ impl Line {
 }
 
 impl SendError {
-    fn on_reused(self) -> Self {
+    /// The server had no reason to close the connection, as on a new one.
+    fn on_fresh(self) -> Self {
         match self {
-            Self::Broken { why, .. } => Self::Broken { why, is_reused: true },
+            Self::Broken { why, .. } => Self::Broken { why, is_reused: false },
             Self::Unreachable(_) | Self::TimedOut | Self::Busy => self,
         }
     }
 }
 
 /// What became of a request that was not answered.
-enum Unsent {
+pub(crate) enum Unsent {
     /// It did not leave: here it is.
     Request(Box<Request<RequestBody>>),
     Error(SendError),
@@ -381,7 +384,8 @@ fn broken(error: &hyper::Error) -> SendError {
         why = cause.to_string();
         source = cause.source();
     }
-    SendError::Broken { why, is_reused: false }
+    // What can be read, and not believed, is an answer: to ask again would be to ask twice.
+    SendError::Broken { why, is_reused: !error.is_parse() }
 }
 
 /// Makes rounds for as long as the pool is there.

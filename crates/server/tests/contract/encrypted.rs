@@ -8,6 +8,7 @@ use bellwether_server::ResourceServer;
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
@@ -43,24 +44,31 @@ async fn serve(certified: &CertifiedKey<KeyPair>, protocols: &[&[u8]]) -> (Socke
                 // A client that does not trust us goes away.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                let answer = service_fn(move |request: Request<Incoming>| {
-                    let came = (request.version(), request.headers().clone());
-                    noted.lock().expect("no panic").push(came);
-                    let body = Full::new(Bytes::from_static(b"{}"));
-                    async move { Ok::<_, Infallible>(Response::new(body)) }
-                });
-                let stream = TokioIo::new(stream);
-                if is_http2 {
-                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    drop(server.serve_connection(stream, answer).await);
-                } else {
-                    let server = hyper::server::conn::http1::Builder::new();
-                    drop(server.serve_connection(stream, answer).await);
-                }
+                answer(TokioIo::new(stream), is_http2, noted).await;
             });
         }
     });
     (address, seen)
+}
+
+/// Answers each request of a connection, and notes how it came.
+async fn answer<I>(stream: I, is_http2: bool, noted: Seen)
+where
+    I: Read + Write + Unpin + Send + 'static,
+{
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let came = (request.version(), request.headers().clone());
+        noted.lock().expect("no panic").push(came);
+        let body = Full::new(Bytes::from_static(b"{}"));
+        async move { Ok::<_, Infallible>(Response::new(body)) }
+    });
+    if is_http2 {
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        drop(server.serve_connection(stream, answer).await);
+    } else {
+        let server = hyper::server::conn::http1::Builder::new();
+        drop(server.serve_connection(stream, answer).await);
+    }
 }
 
 async fn stage(address: SocketAddr, roots: RootCertStore) -> Stage {
@@ -97,6 +105,28 @@ async fn http2_where_the_api_offers_it_and_one_authorization_either_way() {
             assert!(!headers.contains_key("connection"));
         }
     }
+}
+
+#[tokio::test]
+async fn http2_in_the_clear_where_the_configuration_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let seen = Seen::default();
+    let noted = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(TokioIo::new(stream), true, Arc::clone(&noted)));
+        }
+    });
+    let server = ResourceServer::new(url.parse().expect("a URL"), None).expect("an API");
+    let server = Arc::new(server.with_prior_knowledge());
+    let stage = Stage::open(|setting| setting.api = Some(server)).await;
+    let token = stage.token().await;
+    for _ in 0..2 {
+        assert_eq!(stage.ask(Ask::get("/api/x").bearer(&token)).await.status, 200);
+    }
+    let seen = seen.lock().expect("no panic");
+    assert!(seen.len() == 2 && seen.iter().all(|(version, _)| *version == Version::HTTP_2));
 }
 
 #[tokio::test]
