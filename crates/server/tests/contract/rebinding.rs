@@ -66,8 +66,11 @@ const INSIDE: (&str, &str) = ("Host", "127.0.0.1.evil.test");
 const PROXIED: (&str, &str) = ("X-Forwarded-For", "192.0.2.1");
 const NO_HEADER: (&str, &str) = ("Accept", "*/*");
 
+/// Asked for; method; query; header; status.
+type Row = (At, &'static str, &'static str, (&'static str, &'static str), u16);
+
 #[rustfmt::skip]
-const ROWS: &[(At, &str, &str, (&str, &str), u16)] = &[
+const ROWS: &[Row] = &[
     // asked for,   method,    query,                 header,    status
     // Another name that leads here.
     (Token,         "POST",    "",                    REBOUND,   421),
