@@ -22,6 +22,8 @@ const BREATH: Duration = Duration::from_millis(2);
 const LANES: usize = 4;
 /// Of so many frames none is too few to notice.
 const ENOUGH: u64 = 20_000;
+/// How long an end is waited for after the last frame.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// So many frames are written at a time.
 const BATCH: u32 = 200;
 
@@ -197,9 +199,13 @@ async fn flood_one(
         let mut piece = vec![0; 64 * 1024];
         while reader.read(&mut piece).await.is_ok_and(|read| read > 0) {}
     };
+    tokio::pin!(read);
     tokio::select! {
-        written = write => written.is_err(),
-        () = read => true,
+        written = write => {
+            // What was written last may still be on its way.
+            written.is_err() || timeout(LAST_WORD, &mut read).await.is_ok()
+        }
+        () = &mut read => true,
     }
 }
 

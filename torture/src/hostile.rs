@@ -50,7 +50,7 @@ pub(crate) struct Hostile {
     hold: u64,
     /// A good caller's p99 may be so much, in milliseconds, whatever it was before: the machine of a
     /// check is busy. 5 for a quiet one
-    #[arg(long, default_value_t = 100, value_name = "MILLISECONDS")]
+    #[arg(long, default_value_t = 250, value_name = "MILLISECONDS")]
     least_latency: u64,
 }
 

@@ -103,7 +103,9 @@ pub(crate) fn settle_length(headers: &mut HeaderMap) -> Result<(), &'static str>
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    type Lines = &'static [(&'static str, &'static str)];
+
+    fn headers(lines: Lines) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, http::HeaderValue::from_static(value));
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn what_others_could_read_another_way_is_refused() {
         #[rustfmt::skip]
-        let cases: [(&str, &str, &[(&str, &str)], Option<u16>); 16] = [
+        let cases: [(&str, &str, Lines, Option<u16>); 16] = [
             ("GET",  "/",             &[],                                           None),
             ("POST", "/",             &[("transfer-encoding", "chunked")],           None),
             ("POST", "/",             &[("transfer-encoding", "Chunked")],           None),
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn an_answer_has_one_length() {
         #[rustfmt::skip]
-        let cases: [(&[(&str, &str)], Result<&[&str], ()>); 7] = [
+        let cases: [(Lines, Result<&[&str], ()>); 7] = [
             (&[],                                                          Ok(&[])),
             (&[("content-length", "5")],                                   Ok(&["5"])),
             (&[("content-length", "5"), ("transfer-encoding", "chunked")], Ok(&[])),
