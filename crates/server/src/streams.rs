@@ -211,6 +211,7 @@ mod tests {
         let mut owed = Sent::new(Full::new(Bytes::from_static(b"x")), &streams);
         let (after, found) = rounds_until(&mut idleness, &rounds).await;
         assert_eq!(found, Found::Stuck);
+        // It was last well up to a round before it was owed anything.
         assert!((55..=65).contains(&after), "after {after} s");
         assert!(owed.frame().await.is_some());
         assert_eq!(idleness.look(), Found::Well);
