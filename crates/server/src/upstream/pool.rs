@@ -199,6 +199,7 @@ impl Pool {
         let late = || SendError::Unreachable("connecting took too long".to_owned());
         let opened = opened.map_err(|_| late())?.map_err(SendError::Unreachable)?;
         let Opened { stream, is_http2 } = opened;
+        tracing::debug!(api = %server.url(), is_http2, "connected to the API");
         match stream {
             Stream::Clear(stream) if is_http2 => self.shake_hands_2(stream, server).await,
             Stream::Encrypted(stream) if is_http2 => self.shake_hands_2(*stream, server).await,
