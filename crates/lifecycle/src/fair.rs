@@ -163,8 +163,12 @@ mod tests {
     #[test]
     fn who_is_ahead_depends_on_who_asks() {
         let mut queue = queue(100, 100);
-        (0..50).for_each(|_| drop(join(&mut queue, NOISY)));
-        (0..2).for_each(|_| drop(join(&mut queue, QUIET)));
+        for _ in 0..50 {
+            join(&mut queue, NOISY);
+        }
+        for _ in 0..2 {
+            join(&mut queue, QUIET);
+        }
         #[rustfmt::skip]
         let cases = [
             // caller, requests that go before its next

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bellwether_broker::lifecycle::CallerId;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::answer::Refusal;
@@ -19,6 +18,7 @@ use crate::callers::Identity;
 use crate::connection::{Connection, Peer};
 use crate::gateway::{Gateway, bearer};
 use crate::passes::{Holders, LeadsTo, Pass};
+use crate::remembered::are_same;
 
 /// Which credential a caller with several means.
 pub(crate) const CREDENTIAL: HeaderName = HeaderName::from_static("bellwether-credential");
@@ -82,7 +82,7 @@ impl Gateway {
         let authorization = shown(headers);
         let latest = connection.latest.slot().clone();
         if let (Some(latest), Some(authorization)) = (latest, authorization)
-            && latest.authorization.ct_eq(authorization).into()
+            && are_same(&latest.authorization, authorization)
             && latest.admitted.stands(self)
             // Others may have been given the same token since.
             && let Ok(leads_to) = latest.admitted.leads_to(method, path, headers)

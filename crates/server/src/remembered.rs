@@ -148,7 +148,7 @@ impl Asked<'_> {
 }
 
 /// In time that depends on the length alone; eight bytes at once, since it is on everybody's way.
-fn are_same(known: &[u8], part: &[u8]) -> bool {
+pub(crate) fn are_same(known: &[u8], part: &[u8]) -> bool {
     let (known_words, known_rest) = known.as_chunks::<8>();
     let (words, rest) = part.as_chunks::<8>();
     let pairs = known_words.iter().zip(words);

@@ -178,7 +178,7 @@ mod tests {
                 passed += 5;
                 match idleness.look() {
                     Found::Well => {}
-                    found => return (passed, found),
+                    found @ (Found::Idle | Found::Stuck) => return (passed, found),
                 }
             }
         };
@@ -211,7 +211,8 @@ mod tests {
         let mut owed = Sent::new(Full::new(Bytes::from_static(b"x")), &streams);
         let (after, found) = rounds_until(&mut idleness, &rounds).await;
         assert_eq!(found, Found::Stuck);
-        assert!((60..=65).contains(&after), "after {after} s");
+        // It was last well up to a round before it was owed anything.
+        assert!((55..=65).contains(&after), "after {after} s");
         assert!(owed.frame().await.is_some());
         assert_eq!(idleness.look(), Found::Well);
     }

@@ -245,7 +245,7 @@ fn parse_path(path: &str) -> Result<String, String> {
     let segments: Vec<&str> = rest.split('/').collect();
     let (last, above) = segments.split_last().unwrap_or((&"", &[]));
     let literal = |segment: &&str| !segment.is_empty() && !segment.contains('*');
-    if !above.iter().all(|segment| literal(&segment)) || (last.contains('*') && *last != "*") {
+    if !above.iter().all(literal) || (last.contains('*') && *last != "*") {
         return Err(format!("has whole segments, and a * only as the last one; {example}"));
     }
     if segments.iter().any(|segment| matches!(*segment, "." | "..")) {

@@ -110,7 +110,7 @@ pub(crate) struct AnswerBody {
 #[derive(Debug)]
 pub(super) enum Held {
     /// A connection of its own.
-    Line(Line),
+    Line(Box<Line>),
     /// A place on a shared one.
     Guard(Arc<Guard>),
     Nothing,

@@ -40,7 +40,8 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Shelf {
     server: Arc<ResourceServer>,
-    idle: Vec<Line>,
+    #[expect(clippy::vec_box, reason = "they go from hand to hand with each request")]
+    idle: Vec<Box<Line>>,
     shared: Option<http2::SendRequest<RequestBody>>,
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct Line {
 
 /// A way to send one request.
 enum Way {
-    Line(Line),
+    Line(Box<Line>),
     Shared(http2::SendRequest<RequestBody>),
 }
 
@@ -106,7 +107,7 @@ impl Pool {
     }
 
     /// A kept connection that is free, if it carries one request at a time.
-    pub(crate) fn kept(&self, server: &Arc<ResourceServer>) -> Option<Line> {
+    pub(crate) fn kept(&self, server: &Arc<ResourceServer>) -> Option<Box<Line>> {
         let mut shelves = self.shelves();
         shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.server, server))?.line()
     }
@@ -198,6 +199,7 @@ impl Pool {
         let late = || SendError::Unreachable("connecting took too long".to_owned());
         let opened = opened.map_err(|_| late())?.map_err(SendError::Unreachable)?;
         let Opened { stream, is_http2 } = opened;
+        tracing::debug!(api = %server.url(), is_http2, "connected to the API");
         match stream {
             Stream::Clear(stream) if is_http2 => self.shake_hands_2(stream, server).await,
             Stream::Encrypted(stream) if is_http2 => self.shake_hands_2(*stream, server).await,
@@ -225,14 +227,14 @@ impl Pool {
                 tracing::debug!(%error, "a connection to the API ended");
             }
         });
-        Ok(Way::Line(Line {
+        Ok(Way::Line(Box::new(Line {
             sender,
             guard: self.watchman.connection(task.abort_handle()),
             heard,
             server: Arc::clone(server),
             pool: Arc::downgrade(self),
             idle_since: 0,
-        }))
+        })))
     }
 
     async fn shake_hands_2<S>(
@@ -282,16 +284,16 @@ impl Pool {
         let now = self.watchman.now();
         let limit = self.watchman.ticks(IDLE_TIMEOUT);
         for shelf in self.shelves().iter_mut() {
-            let is_good =
-                |line: &Line| !line.sender.is_closed() && now.wrapping_sub(line.idle_since) < limit;
-            shelf.idle.retain(is_good);
+            let is_over =
+                |line: &Line| line.sender.is_closed() || now.wrapping_sub(line.idle_since) >= limit;
+            shelf.idle.retain(|line| !is_over(line));
         }
     }
 }
 
 impl Shelf {
     /// The latest of the idle connections is the likeliest to be open still.
-    fn line(&mut self) -> Option<Line> {
+    fn line(&mut self) -> Option<Box<Line>> {
         let mut place = self.idle.len();
         while place > 0 {
             place -= 1;
@@ -310,7 +312,7 @@ impl Line {
     /// Sends a request whose target is in origin form. It leaves at once, so that nobody carries it
     /// about while its answer is waited for.
     pub(crate) fn send(
-        mut self,
+        mut self: Box<Self>,
         mut request: Request<RequestBody>,
         pool: &Pool,
     ) -> impl Future<Output = Result<Response<AnswerBody>, Unsent>> + use<> {
@@ -340,7 +342,7 @@ impl Line {
     }
 
     /// Puts it where the next request finds it.
-    pub(super) fn keep(mut self) {
+    pub(super) fn keep(mut self: Box<Self>) {
         self.guard.rest();
         let Some(pool) = self.pool.upgrade() else { return };
         if self.sender.is_closed() {
