@@ -210,18 +210,27 @@ async fn flood_one(
 }
 
 fn each(first: u32, mut frames: impl FnMut(u32) -> Vec<u8>) -> Vec<u8> {
-    (0..BATCH).flat_map(|index| frames(first + 2 * index)).collect()
+    let mut batch = Vec::new();
+    for index in 0..BATCH {
+        batch.extend_from_slice(&frames(first + 2 * index));
+    }
+    batch
 }
 
-fn head(stream: u32, flags: u8, bearer: &str) -> Vec<u8> {
-    let block = block(&get_fields(b"/flood", bearer.as_bytes()));
-    frame(kind::HEADERS, END_HEADERS | flags, stream, &block)
+/// Packed once for each batch: what it takes to flood is not to slow the good caller beside it.
+fn packed(bearer: &str) -> Vec<u8> {
+    block(&get_fields(b"/flood", bearer.as_bytes()))
+}
+
+fn head(stream: u32, flags: u8, block: &[u8]) -> Vec<u8> {
+    frame(kind::HEADERS, END_HEADERS | flags, stream, block)
 }
 
 fn rapid_reset(first: u32, bearer: &str) -> Vec<u8> {
+    let block = packed(bearer);
     each(first, |stream| {
         let cancel = frame(kind::RST_STREAM, 0, stream, &8u32.to_be_bytes());
-        [head(stream, END_STREAM, bearer), cancel].concat()
+        [head(stream, END_STREAM, &block), cancel].concat()
     })
 }
 
@@ -234,11 +243,8 @@ fn continuation(first: u32, bearer: &str) -> Vec<u8> {
 }
 
 fn hpack_bomb(first: u32, bearer: &str) -> Vec<u8> {
-    let fields = get_fields(b"/flood", bearer.as_bytes());
-    each(first, |stream| {
-        let block = bomb(&fields, &[b'y'; 3900], 4000);
-        frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &block)
-    })
+    let block = bomb(&get_fields(b"/flood", bearer.as_bytes()), &[b'y'; 3900], 4000);
+    each(first, |stream| head(stream, END_STREAM, &block))
 }
 
 fn settings(first: u32, _: &str) -> Vec<u8> {
@@ -250,7 +256,7 @@ fn pings(first: u32, _: &str) -> Vec<u8> {
 }
 
 fn empty_data(first: u32, bearer: &str) -> Vec<u8> {
-    let begins = if first == 1 { head(1, 0, bearer) } else { Vec::new() };
+    let begins = if first == 1 { head(1, 0, &packed(bearer)) } else { Vec::new() };
     [begins, each(first, |_| frame(kind::DATA, 0, 1, b""))].concat()
 }
 
@@ -263,11 +269,13 @@ fn window_updates(first: u32, _: &str) -> Vec<u8> {
 }
 
 fn whole_requests(first: u32, bearer: &str) -> Vec<u8> {
-    each(first, |stream| head(stream, END_STREAM, bearer))
+    let block = packed(bearer);
+    each(first, |stream| head(stream, END_STREAM, &block))
 }
 
 fn half_open(first: u32, bearer: &str) -> Vec<u8> {
-    each(first, |stream| head(stream, 0, bearer))
+    let block = packed(bearer);
+    each(first, |stream| head(stream, 0, &block))
 }
 
 fn bad_heads(first: u32, bearer: &str) -> Vec<u8> {

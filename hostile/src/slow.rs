@@ -66,9 +66,11 @@ pub async fn slow(
     hold: Duration,
 ) -> Vec<Slow> {
     let mut played = Vec::new();
+    // What an allocator keeps for the next crowd counts as well.
+    good(bed, pressure, 50, || false).await;
+    let idle = (pressure.resident)();
     for (name, first, then, most_each) in WAYS {
         let quiet = good(bed, pressure, 400, || false).await;
-        let idle = (pressure.resident)();
         // They hold their places before the slow ones come: the cap is for those who come later.
         let is_over = AtomicBool::new(false);
         let beside = good(bed, pressure, 200, || !is_over.load(Ordering::Relaxed));

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::coop::poll_proceed;
 use tokio_rustls::server::TlsStream;
 
 use crate::flood::Meter;
@@ -186,28 +185,13 @@ impl AsyncRead for Stream {
         }
         self.heard.more(to.filled().len() - before);
         let Self { meter, place, .. } = &mut *self;
-        if let Some((meter, clock)) = meter {
-            if !meter.read(&to.filled()[before..], clock.round()) {
-                place.refuse(Refused::Flood);
-                return Poll::Ready(Err(io::Error::other("frames that ask for nothing")));
-            }
-            take_turns(to.filled().len() - before, context);
+        if let Some((meter, clock)) = meter
+            && !meter.read(&to.filled()[before..], clock.round())
+        {
+            place.refuse(Refused::Flood);
+            return Poll::Ready(Err(io::Error::other("frames that ask for nothing")));
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// So many bytes of HTTP/2 count as one step of a task, of which it has 128 before others come.
-const BYTES_A_STEP: usize = 512;
-
-/// Packed heads take far longer to unpack than to read: a connection that sends nothing else must
-/// not keep its thread from those beside it.
-fn take_turns(bytes: usize, context: &mut Context<'_>) {
-    for _ in 0..bytes / BYTES_A_STEP {
-        match poll_proceed(context) {
-            Poll::Ready(step) => step.made_progress(),
-            Poll::Pending => return,
-        }
     }
 }
 
