@@ -44,7 +44,7 @@ pub(crate) struct Hostile {
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     streams: u64,
     /// Slow connections at the same time; 10,000 for the long run
-    #[arg(long, default_value_t = 2000, value_name = "N")]
+    #[arg(long, default_value_t = 1600, value_name = "N")]
     connections: usize,
     /// How long slow connections are held, and the longest of each flood, in seconds
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
