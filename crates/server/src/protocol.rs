@@ -24,8 +24,8 @@ use crate::stream::Stream;
 use crate::streams::{Idleness, Sent, Streams};
 
 const MAX_HEADERS: usize = 100;
-/// Bytes of one request's head.
-const MAX_HEAD: usize = 64 * 1024;
+/// Bytes of one request's head, and of what is read or written ahead.
+const MAX_HEAD: usize = 16 * 1024;
 
 /// Requests at once on an HTTP/2 connection.
 const MOST_STREAMS: u32 = 128;

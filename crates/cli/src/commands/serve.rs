@@ -96,7 +96,7 @@ struct Planned {
 
 impl Serve {
     pub(super) fn run(&self, environment: Environment<'_>) -> Result<(), Failure> {
-        log::start(environment);
+        let _log = log::start(environment);
         let open = self.provider.is_some() || self.token_endpoint.is_some();
         let (planned, configuration) = if open {
             (self.without_file(environment)?, None)

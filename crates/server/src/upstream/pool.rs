@@ -23,8 +23,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MOST_IDLE: usize = 1024;
 /// Requests under way.
 const MOST_BUSY: usize = 16 * 1024;
-/// Bytes of an answer's head.
-const MAX_HEAD: usize = 64 * 1024;
+/// Bytes of an answer's head, and of what is read or written ahead.
+const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 200;
 
 /// One worker's connections.
