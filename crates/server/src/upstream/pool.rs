@@ -1,5 +1,6 @@
 //! Connections to the APIs, kept by one worker for its own use.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -40,8 +41,8 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Shelf {
     server: Arc<ResourceServer>,
-    #[expect(clippy::vec_box, reason = "they go from hand to hand with each request")]
-    idle: Vec<Box<Line>>,
+    /// Boxed, since they go from hand to hand with each request.
+    idle: VecDeque<Box<Line>>,
     shared: Option<http2::SendRequest<RequestBody>>,
 }
 
@@ -273,7 +274,7 @@ impl Pool {
         let place = shelves.iter().position(|shelf| Arc::ptr_eq(&shelf.server, server));
         let place = place.unwrap_or_else(|| {
             let server = Arc::clone(server);
-            shelves.push(Shelf { server, idle: Vec::new(), shared: None });
+            shelves.push(Shelf { server, idle: VecDeque::new(), shared: None });
             shelves.len() - 1
         });
         change(&mut shelves[place]);
@@ -292,19 +293,22 @@ impl Pool {
 }
 
 impl Shelf {
-    /// The latest of the idle connections is the likeliest to be open still.
+    /// The latest of the idle connections is the likeliest to be open still; what came back in this
+    /// very moment may not be ready for more, and then the oldest is.
     fn line(&mut self) -> Option<Box<Line>> {
-        let mut place = self.idle.len();
-        while place > 0 {
-            place -= 1;
-            if self.idle[place].sender.is_ready() {
-                return Some(self.idle.swap_remove(place));
+        loop {
+            let latest = self.idle.back()?;
+            let is_latest = latest.sender.is_ready() || latest.sender.is_closed();
+            let line = if is_latest { self.idle.pop_back() } else { self.idle.pop_front() }?;
+            if line.sender.is_ready() {
+                return Some(line);
             }
-            if self.idle[place].sender.is_closed() {
-                self.idle.swap_remove(place);
+            if !line.sender.is_closed() {
+                // None of them is ready.
+                self.idle.push_front(line);
+                return None;
             }
         }
-        None
     }
 }
 
@@ -352,7 +356,7 @@ impl Line {
         let server = Arc::clone(&self.server);
         pool.shelf(&server, |shelf| {
             if shelf.idle.len() < MOST_IDLE {
-                shelf.idle.push(self);
+                shelf.idle.push_back(self);
             }
         });
     }
