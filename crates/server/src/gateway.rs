@@ -20,6 +20,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal};
+use crate::apart::apart;
 use crate::callers::{Callers, Offered};
 use crate::clients::Clients;
 use crate::coalesce::Alike;
@@ -192,8 +193,7 @@ impl Gateway {
         } else {
             return self.resource(request, connection, pool).await;
         };
-        // Apart, so that a request to the API does not carry its state about.
-        Box::pin(self.form(request, endpoint, &connection.peer)).await
+        apart(|| self.form(request, endpoint, &connection.peer)).await
     }
 
     /// Whether its `Host` names us; a connection that was asked for one mostly goes on with it.

@@ -12,6 +12,7 @@ mod access;
 mod admin;
 mod alike;
 mod answer;
+mod apart;
 mod authorization;
 mod cache;
 mod caller;

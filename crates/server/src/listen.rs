@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::answer::Answer;
+use crate::apart::apart;
 use crate::connection::{Connection, Peer};
 use crate::crew::Crew;
 use crate::places::{Place, Places, Refused};
@@ -156,7 +157,7 @@ impl<S: Service> Host<S> {
             Some(tls) => {
                 // Its state is large, and gone before the first request.
                 let places = self.service.places();
-                Box::pin(shake_hands(transport, &mut peer, tls, places, &mut attendance)).await
+                apart(|| shake_hands(transport, &mut peer, tls, places, &mut attendance)).await
             }
             None => Some(transport),
         };
@@ -177,9 +178,9 @@ impl<S: Service> Host<S> {
                 protocol::http1(stream, service, connection, attendance, keep_alive).await;
             }
             Protocol::Http2 => {
-                let served = protocol::http2(stream, service, connection, attendance, keep_alive);
+                let serve = || protocol::http2(stream, service, connection, attendance, keep_alive);
                 // Its state is larger than that of a connection that waits.
-                Box::pin(served).await;
+                apart(serve).await;
             }
         }
     }

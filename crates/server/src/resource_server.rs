@@ -1,7 +1,7 @@
 //! The API with a good token injected: a 401 that a newer token cures is cured and replayed, once.
 //!
 //! What nearly every request does is done in place. What few do (wait for a token, for a body, for a
-//! cure) is boxed, so that the others do not carry its state about.
+//! cure) is kept apart, so that the others do not carry its state about.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::alike::Asked;
 use crate::answer::{Answer, Body, Refusal};
+use crate::apart::apart;
 use crate::callers::Offered;
 use crate::connection::Connection;
 use crate::gateway::Gateway;
@@ -91,14 +92,14 @@ impl Gateway {
             .map(|(alike, offered)| (alike, Asked::of(&offered.handle.name(), &parts, &target)));
         let body = match Kept::none(body) {
             Ok(none) => none,
-            Err(body) => Box::pin(self.keep(body)).await?,
+            Err(body) => apart(|| self.keep(body)).await?,
         };
         let mut prepared = Prepared::new(parts, body, server, target);
         match shared {
             None => self.ask(&access, &mut prepared, pool).await,
             Some((alike, asked)) => {
-                let ask = self.ask(&access, &mut prepared, pool);
-                Box::pin(alike.answer(asked, self.broker.clock().as_ref(), ask)).await
+                let (clock, prepared) = (self.broker.clock().as_ref(), &mut prepared);
+                apart(|| alike.answer(asked, clock, self.ask(&access, prepared, pool))).await
             }
         }
     }
@@ -159,21 +160,21 @@ impl Gateway {
                 let at = self.broker.clock().now();
                 let token = match offered.handle.spend_at_once(at) {
                     Some(token) => token,
-                    None => Box::pin(self.spend(offered, *caller)).await?,
+                    None => apart(|| self.spend(offered, *caller)).await?,
                 };
                 let response = self.send(prepared, token.authorization(), pool).await?;
                 self.note(offered, &token, at, &response);
                 match response.status() {
                     StatusCode::UNAUTHORIZED => {
                         let refused = Sent { token, at };
-                        Box::pin(self.cure(offered, prepared, pool, refused, response)).await?
+                        apart(|| self.cure(offered, prepared, pool, refused, response)).await?
                     }
                     // Its budget was spent elsewhere: another token of the pool may have room.
                     StatusCode::TOO_MANY_REQUESTS
                         if prepared.body.can_be_sent() && offered.handle.has_room() =>
                     {
-                        let again = self.attempt(offered, *caller, prepared, pool);
-                        Box::pin(again).await.unwrap_or(response)
+                        let again = apart(|| self.attempt(offered, *caller, prepared, pool));
+                        again.await.unwrap_or(response)
                     }
                     _ => response,
                 }
@@ -273,7 +274,7 @@ impl Gateway {
             }
             None => None,
         };
-        Box::pin(self.send_otherwise(prepared, authorization, pool, tried)).await
+        apart(|| self.send_otherwise(prepared, authorization, pool, tried)).await
     }
 
     /// Sends what could not be sent over a kept connection.
