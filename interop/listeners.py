@@ -1,15 +1,22 @@
 """The gateway's listeners, as real clients meet them: curl over HTTP/1.1, HTTP/2, TLS, a unix socket
-and with a certificate of its own; and h2load with hundreds of streams at once.
+and with a certificate of its own; h2load with hundreds of streams at once; and a WebSocket through
+the gateway, whose token dies while it is open.
 
 Each run makes its own authority and certificates, and a broker with every kind of listener.
 """
 
+import contextlib
+import json
 import os
 import re
 import subprocess
+import urllib.request
 from pathlib import Path
 
 from processes import Failure, call, get_json, server
+
+HERE = Path(__file__).resolve().parent
+PEER = [str(HERE / ".cache/websocket/bin/python"), str(HERE / "websocket/peer.py")]
 
 KEY = "interop-listeners-key-0123456789-0123456789"
 PATH = "/bellwether/v1/credentials/polling/token"
@@ -39,7 +46,7 @@ def _certificates(directory):
         os.chmod(directory / f"{name}.key", 0o600)
 
 
-def _configuration(directory, lab):
+def _configuration(directory, lab, api):
     (directory / "poller.key").write_text(KEY)
     (directory / "client.secret").write_text("lab-client-secret")
     for name in ("poller.key", "client.secret"):
@@ -60,7 +67,7 @@ url = "sqlite:store/bellwether.db"
 [[authorization_server]]
 name = "lab"
 token_endpoint = "http://{lab}/oauth/token"
-resource_server = "http://{lab}"
+resource_server = "http://{api}"
 
 [[credential]]
 name = "polling"
@@ -86,7 +93,7 @@ def _curl(directory, url, *options):
     return done.stdout
 
 
-def run_curl(gateway, directory):
+def run_curl(gateway, directory, _lab):
     secure, clear = f"https://localhost:{gateway.rsplit(':', 1)[1]}{PATH}", f"http://localhost{PATH}"
     trust, socket = ("--cacert", "ca.pem"), ("--unix-socket", "gateway.sock")
     cases = [
@@ -109,7 +116,7 @@ def run_curl(gateway, directory):
     return {"client": "curl-listeners", "polls": len(cases), "errors": 0}
 
 
-def run_h2load(gateway, directory):
+def run_h2load(gateway, directory, _lab):
     requests, connections, streams = LOAD
     status, output = call(
         ["h2load", "-n", str(requests), "-c", str(connections), "-m", str(streams),
@@ -125,23 +132,50 @@ def run_h2load(gateway, directory):
     return {"client": "h2load", "polls": int(answers[1]), "errors": 0}
 
 
-KINDS = {"curl-listeners": run_curl, "h2load": run_h2load}
+def run_websocket(gateway, directory, lab):
+    uri = f"wss://localhost:{gateway.rsplit(':', 1)[1]}/socket"
+    command = [*PEER, "talk", uri, "ca.pem"]
+    with open(directory / "websocket.log", "w") as errors:
+        caller = subprocess.Popen(command, cwd=directory, text=True, stderr=errors,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+        caller.stdin.write(f"{KEY}\n")
+        caller.stdin.flush()
+        first = json.loads(caller.stdout.readline() or "{}")
+        # It is open: now its token dies, and whoever comes next is cured.
+        urllib.request.urlopen(urllib.request.Request(
+            f"http://{lab}/lab/revoke", b"{}", {"Content-Type": "application/json"}), timeout=10)  # fmt: skip
+        rest, _ = caller.communicate("\n", timeout=60)
+    if caller.returncode != 0 or not first:
+        raise Failure(f"exit status {caller.returncode}: {(directory / 'websocket.log').read_text()[-300:]}")
+    handshakes = (directory / "api.log").read_text()
+    if handshakes.count("good=True") != 2 or handshakes.count("good=False") != 1 or "authorizations=1" not in handshakes:
+        raise Failure(f"the API saw other handshakes than good, refused, good: {handshakes}")
+    return {"client": "websocket", "polls": first["messages"] + json.loads(rest)["messages"], "errors": 0}
+
+
+KINDS = {"curl-listeners": run_curl, "h2load": run_h2load, "websocket": run_websocket}
+# Token requests that are due; after a revocation there is a second.
+DUE = {"curl-listeners": 1, "h2load": 1, "websocket": 2}
 
 
 def run(name, bellwether, directory):
     """Exit status, counts and the lab's ledger."""
     directory = Path(directory)
     _certificates(directory)
-    with server([bellwether, "lab", "serve", "--listen", "127.0.0.1:0"], directory / "lab.log") as lab:
-        configuration = _configuration(directory, lab["login"])
+    with contextlib.ExitStack() as stack:
+        lab = stack.enter_context(server([bellwether, "lab", "serve", "--listen", "127.0.0.1:0"], directory / "lab.log"))
+        api = lab["login"]
+        if name == "websocket":
+            api = stack.enter_context(server([*PEER, "serve", lab["login"]], directory / "api.log"))["api"]
+        configuration = _configuration(directory, lab["login"], api)
         command = [bellwether, "serve", "--config", str(configuration)]
         with server(command, directory / "serve.log") as ready:
             # Several places are told with commas between them.
-            counts = KINDS[name](ready["gateway"].split(",")[0], directory)
+            counts = KINDS[name](ready["gateway"].split(",")[0], directory, lab["login"])
             ledger = get_json(f"http://{lab['login']}/lab/ledger")
     totals = ledger.get("totals", ledger)
-    if totals["token_requests"] > 1:
-        raise Failure(f"{totals['token_requests']} token requests upstream, 1 is due")
+    if totals["token_requests"] > DUE[name]:
+        raise Failure(f"{totals['token_requests']} token requests upstream, {DUE[name]} is due")
     if (directory / "gateway.sock").exists():
         raise Failure("the unix socket's file was left behind")
     return 0, counts, totals

@@ -13,8 +13,6 @@ use tracing_subscriber::fmt::MakeWriter;
 const MOST_WAITING: usize = 4096;
 /// The longest that the end waits for whoever reads.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// In that time it looks so often whether there is room.
-const LOOKS: u32 = 50;
 
 /// Takes lines.
 #[derive(Clone, Debug)]
@@ -100,14 +98,12 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Whoever does not read is not waited for.
-        for _ in 0..LOOKS {
-            let (written, is_written) = sync_channel(1);
-            if self.0.try_send(Entry::End(written)).is_ok() {
-                let _ = is_written.recv_timeout(PATIENCE);
-                return;
-            }
-            thread::sleep(PATIENCE / LOOKS);
+        let (written, is_written) = sync_channel(1);
+        let sender = self.0.clone();
+        // Whoever does not read is not waited for, neither for room nor for what is written.
+        let waiting = thread::Builder::new().spawn(move || sender.send(Entry::End(written)));
+        if waiting.is_ok() {
+            let _ = is_written.recv_timeout(PATIENCE);
         }
     }
 }
