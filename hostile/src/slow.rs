@@ -52,8 +52,8 @@ const WAYS: [(&str, &str, &str, u64); 5] = [
     ("half a head",         "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Half: ",  "",  MOST_EACH),
     ("a head byte by byte", "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",  "y", MOST_EACH),
     ("a body byte by byte", "POST /slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 5000\r\n\r\n", "y", MOST_EACH),
-    // The engines of both sides read ahead, 64 KiB each.
-    ("an answer not read",  "GET /large HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n", "", 192 * 1024),
+    // The engines of both sides read ahead, 16 KiB each.
+    ("an answer not read",  "GET /large HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n", "", 64 * 1024),
 ];
 
 /// Opens so many connections in each way, of which `cap` may stay, holds them for so long, and lets

@@ -10,11 +10,8 @@ use std::time::Duration;
 
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::{Broker, Exchange, Handle};
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body::Body as _;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -37,6 +34,7 @@ use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
 use crate::strict;
 use crate::token_request::MAX_FORM;
 use crate::upstream::Pool;
+use crate::whole::{NotWhole, whole};
 
 /// What callers talk to.
 #[derive(Debug)]
@@ -237,10 +235,10 @@ impl Gateway {
             answer.headers_mut().insert(http::header::ALLOW, allowed);
             return answer;
         }
-        let body = match at_once(pin!(whole(body)), self.settings.body_timeout).await {
-            Ok(Some(body)) => body,
+        let body = match at_once(pin!(whole(body, MAX_FORM)), self.settings.body_timeout).await {
+            Ok(Ok(body)) => body,
             Err(_) => return Refusal::too_slow().into(),
-            Ok(None) => {
+            Ok(Err(NotWhole::TooLong | NotWhole::Broken(_))) => {
                 return Refusal::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "invalid_request",
@@ -295,22 +293,6 @@ enum Endpoint<'a> {
     Token(&'a Memory),
     Revocation,
     Credential(String),
-}
-
-/// A form's body; `None` if it is too long or breaks off. Nearly always it came with the head.
-async fn whole(mut body: Incoming) -> Option<Bytes> {
-    let mut whole = Bytes::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.ok()?.into_data() else { continue };
-        if whole.len() + data.len() > MAX_FORM {
-            return None;
-        }
-        whole = if whole.is_empty() { data } else { [whole, data].concat().into() };
-        if body.is_end_stream() {
-            break;
-        }
-    }
-    Some(whole)
 }
 
 /// What is ready needs no timer.

@@ -54,6 +54,7 @@ mod token_endpoint;
 mod token_request;
 mod trusted;
 mod upstream;
+mod whole;
 
 use std::io;
 use std::sync::Arc;

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use crate::answer::BodyError;
 use crate::upstream::RequestBody;
+use crate::whole::{NotWhole, whole};
 
 /// A request body, kept for a replay where it is small.
 pub(crate) enum Kept {
@@ -50,8 +50,11 @@ impl Kept {
     pub(crate) async fn of(body: Incoming, most: usize) -> Result<Self, BodyError> {
         let length = body.size_hint().exact();
         if length.is_some_and(|length| length <= most as u64) {
-            let whole = Limited::new(body, most).collect().await;
-            return Ok(Self::AtHand(whole.map_err(BodyError::new)?.to_bytes()));
+            return match whole(body, most).await {
+                Ok(bytes) => Ok(Self::AtHand(bytes)),
+                Err(NotWhole::TooLong) => Err(BodyError::new("longer than it said")),
+                Err(NotWhole::Broken(error)) => Err(BodyError::new(error)),
+            };
         }
         if length.is_some() {
             let record = Arc::new(Mutex::new(Record::Lost));
