@@ -23,8 +23,8 @@ pub struct ConnectionLimits {
 
 impl ConnectionLimits {
     /// Connections that stay within 64 MiB, whatever they are slow at: 5 KiB each while they wait,
-    /// 47 KiB with an answer that nobody reads.
-    pub const MOST: usize = 1280;
+    /// up to 60 KiB with an answer that nobody reads.
+    pub const MOST: usize = 1024;
     /// As long as other servers keep one, so that a caller is seldom the second to know.
     pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 }
