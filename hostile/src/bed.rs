@@ -49,6 +49,22 @@ pub struct Pressure {
     pub least_latency: Duration,
 }
 
+impl Pressure {
+    /// What a good caller that worked beside it has to complain of.
+    pub(crate) fn complaints(&self, beside: &good::Latencies, quiet_p99: Duration) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let (p99, most) = (beside.percentile(99), (quiet_p99 * 2).max(self.least_latency));
+        if p99 > most {
+            complaints.push(format!("a good caller's p99 is {p99:?}, at most {most:?}"));
+        }
+        if let Some(failed) = beside.failed.first() {
+            let count = beside.failed.len();
+            complaints.push(format!("{count} good requests failed, the first by {failed}"));
+        }
+        complaints
+    }
+}
+
 /// The gateway under test.
 #[derive(Debug)]
 pub struct Bed {

@@ -141,15 +141,7 @@ impl Flood {
         if self.over_idle > MOST_MEMORY {
             self.complaints.push(format!("{} MiB over idle", self.over_idle >> 20));
         }
-        let most = (self.quiet_p99 * 2).max(pressure.least_latency);
-        if self.p99 > most {
-            self.complaints
-                .push(format!("a good caller's p99 is {:?}, at most {most:?}", self.p99));
-        }
-        if let Some(failed) = beside.failed.first() {
-            let count = beside.failed.len();
-            self.complaints.push(format!("{count} good requests failed, the first by {failed}"));
-        }
+        self.complaints.extend(pressure.complaints(beside, self.quiet_p99));
     }
 }
 
