@@ -65,6 +65,12 @@ pub enum TransportError {
     MaybeSent(String),
 }
 
+impl TransportError {
+    fn not_sent(why: &str) -> Self {
+        Self::NotSent(why.to_owned())
+    }
+}
+
 /// A pending answer.
 pub type Answering<'a> =
     Pin<Box<dyn Future<Output = Result<Received, TransportError>> + Send + 'a>>;

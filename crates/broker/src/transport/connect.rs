@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 use url::{Host, Url};
 
 use super::TransportError;
-use super::http1::not_sent;
 
 /// Connects to the server of a URL: a name may not stand for this machine, its link or its cloud's
 /// metadata service; a literal address and `localhost` are taken as meant.
@@ -22,13 +21,15 @@ pub async fn connect(url: &Url) -> Result<TcpStream, TransportError> {
         Some(Host::Ipv6(address)) => vec![(address, port).into()],
         Some(Host::Domain(name)) => {
             let found = tokio::net::lookup_host((name, port)).await;
-            let found = found.map_err(|error| not_sent(&format!("{name}: {error}")))?;
+            let found =
+                found.map_err(|error| TransportError::not_sent(&format!("{name}: {error}")))?;
             let local = name == "localhost";
             found.filter(|address| local || is_elsewhere(address.ip())).collect()
         }
         None => Vec::new(),
     };
-    let mut last = not_sent("its name resolves to no address that may be connected to");
+    let mut last =
+        TransportError::not_sent("its name resolves to no address that may be connected to");
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
@@ -36,7 +37,7 @@ pub async fn connect(url: &Url) -> Result<TcpStream, TransportError> {
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Err(error) => last = not_sent(&format!("{address}: {error}")),
+            Err(error) => last = TransportError::not_sent(&format!("{address}: {error}")),
         }
     }
     Err(last)
@@ -79,7 +80,8 @@ fn is_elsewhere(address: IpAddr) -> bool {
 pub fn server_name(url: &Url) -> Result<ServerName<'static>, TransportError> {
     let host = url.host_str().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    ServerName::try_from(bare).map_err(|_| not_sent("its host name is not one TLS can verify"))
+    ServerName::try_from(bare)
+        .map_err(|_| TransportError::not_sent("its host name is not one TLS can verify"))
 }
 
 #[cfg(test)]

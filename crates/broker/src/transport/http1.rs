@@ -91,7 +91,8 @@ impl Http1 {
         let request = request(&outgoing)?;
         let limit = self.connect_timeout;
         let too_late = sleep(self.total_timeout);
-        let late = |what: &str| not_sent(&format!("{what} took more than {limit:?}"));
+        let late =
+            |what: &str| TransportError::not_sent(&format!("{what} took more than {limit:?}"));
         let end = sleep(patience);
         let stream = timeout(limit, connect(&outgoing.url)).await;
         let stream = stream.map_err(|_| late("connecting"))??;
@@ -100,7 +101,7 @@ impl Http1 {
             let stream = timeout(limit, self.tls.connect(name, stream))
                 .await
                 .map_err(|_| late("the TLS handshake"))?
-                .map_err(|error| not_sent(&format!("TLS: {error}")))?;
+                .map_err(|error| TransportError::not_sent(&format!("TLS: {error}")))?;
             exchange(stream, request, too_late, end).await
         } else {
             exchange(stream, request, too_late, end).await
@@ -116,10 +117,6 @@ impl Transport for Http1 {
     fn send_patiently(&self, outgoing: Outgoing, patience: Duration) -> Answering<'_> {
         Box::pin(self.answer(outgoing, patience.max(self.total_timeout)))
     }
-}
-
-pub(super) fn not_sent(why: &str) -> TransportError {
-    TransportError::NotSent(why.to_owned())
 }
 
 fn request(outgoing: &Outgoing) -> Result<Request<Full<Bytes>>, TransportError> {
@@ -146,12 +143,13 @@ fn request(outgoing: &Outgoing) -> Result<Request<Full<Bytes>>, TransportError> 
             .body(Full::new(Bytes::copy_from_slice(form.expose().as_bytes()))),
         None => builder.method(Method::GET).body(Full::new(Bytes::new())),
     };
-    request.map_err(|error| not_sent(&error.to_string()))
+    request.map_err(|error| TransportError::not_sent(&error.to_string()))
 }
 
 fn sensitive(secret: &Secret) -> Result<HeaderValue, TransportError> {
-    let mut value = HeaderValue::try_from(secret.expose())
-        .map_err(|_| not_sent("a secret holds characters that no header can carry"))?;
+    let mut value = HeaderValue::try_from(secret.expose()).map_err(|_| {
+        TransportError::not_sent("a secret holds characters that no header can carry")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -173,7 +171,7 @@ where
         .max_buf_size(MAX_HEADERS)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| not_sent(&error.to_string()))?;
+        .map_err(|error| TransportError::not_sent(&error.to_string()))?;
     let connection = tokio::spawn(connection);
     let mut end = pin!(end);
     // Whoever was paused until now must not surprise the server.
@@ -184,7 +182,7 @@ where
     };
     if !is_in_time {
         connection.abort();
-        return Err(not_sent("it became too late to send"));
+        return Err(TransportError::not_sent("it became too late to send"));
     }
     let result = async {
         let response = tokio::select! {
