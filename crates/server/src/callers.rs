@@ -23,7 +23,7 @@ use crate::caller::Caller;
 use crate::connection::Peer;
 use crate::gateway::bearer;
 use crate::guesses::Guesses;
-use crate::own_endpoint::refuse_other_sites;
+use crate::message::refuse_other_sites;
 use crate::settings::{CallerSettings, Vendor};
 
 /// A credential that callers may name.

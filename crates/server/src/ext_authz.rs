@@ -19,7 +19,7 @@ use crate::authorization::{About, Asker};
 use crate::connection::Peer;
 use crate::gateway::Gateway;
 use crate::grpc;
-use crate::own_endpoint::refuse_other_sites;
+use crate::message::refuse_other_sites;
 use crate::trusted::is_trusted;
 
 /// Where the call comes in.

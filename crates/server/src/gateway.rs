@@ -23,18 +23,15 @@ use crate::clients::Clients;
 use crate::coalesce::Alike;
 use crate::connection::{Connection, Peer};
 use crate::ext_authz;
-use crate::host::Hosts;
 use crate::listen::Service;
-use crate::own_endpoint::{refuse_other_sites, refuse_secrets_in_query};
+use crate::message::{Hosts, NotWhole, refuse_other_sites, refuse_secrets_in_query, strict, whole};
 use crate::passes::Passes;
 use crate::places::Places;
 use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
-use crate::strict;
 use crate::token_request::MAX_FORM;
 use crate::upstream::Pool;
-use crate::whole::{NotWhole, whole};
 
 /// What callers talk to.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use hyper::upgrade::OnUpgrade;
 
 use crate::access::CREDENTIAL;
-use crate::hop;
+use crate::message::hop;
 use crate::replay::Kept;
 use crate::upstream::{RequestBody, ResourceServer};
 

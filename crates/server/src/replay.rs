@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::answer::BodyError;
+use crate::message::{NotWhole, whole};
 use crate::upstream::RequestBody;
-use crate::whole::{NotWhole, whole};
 
 /// A request body, kept for a replay where it is small.
 pub(crate) enum Kept {

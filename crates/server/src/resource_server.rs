@@ -23,12 +23,11 @@ use crate::apart::apart;
 use crate::callers::Offered;
 use crate::connection::Connection;
 use crate::gateway::Gateway;
-use crate::hop;
+use crate::message::{hop, strict};
 use crate::passes::LeadsTo;
 use crate::prepared::Prepared;
 use crate::replay::Kept;
 use crate::settings::Vendor;
-use crate::strict;
 use crate::token_endpoint::no_token;
 use crate::upstream::{
     AnswerBody, Over, Pool, ResourceServer, SendError, Unsent, is_ambiguous, join,

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use crate::answer::{Answer, Refusal, text, without_body};
 use crate::connection::Connection;
 use crate::crew::Crew;
-use crate::host::Hosts;
 use crate::listen::{self, Service};
+use crate::message::Hosts;
 use crate::places::{ConnectionLimits, Places};
 
 /// A scrape takes no longer.

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::guard::Guard;
 use super::pool::Line;
 use crate::answer::BodyError;
-use crate::hop;
+use crate::message::hop;
 use crate::replay::Noted;
 
 /// A request's body.
