@@ -20,33 +20,24 @@ mod callers;
 mod clients;
 mod coalesce;
 mod connection;
-mod crew;
 mod dashboard;
 mod ext_authz;
-mod flood;
 mod forward;
 mod gateway;
 mod grpc;
 mod guesses;
-mod listen;
+mod listener;
 mod message;
 mod metrics;
 mod passes;
-mod places;
 mod prepared;
-mod protocol;
 mod remembered;
 mod replay;
 mod resource_server;
 mod rest;
 mod revocation;
-mod rounds;
 mod scrape;
 mod settings;
-mod socket;
-mod stream;
-mod streams;
-mod tls;
 mod token_endpoint;
 mod token_request;
 mod trusted;
@@ -64,21 +55,18 @@ use tokio::task::JoinHandle;
 
 pub use admin::{Admin, CredentialView};
 pub use gateway::{Configured, Gateway};
-pub use listen::Listeners;
-pub use places::ConnectionLimits;
+pub use listener::{
+    ClientAuth, ConnectionLimits, Listeners, Socket, Tls, TlsError, TlsMaterial, bind,
+};
 pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerKey, CallerSettings, GatewaySettings, HandOut, Vendor};
-pub use socket::{Socket, bind};
-pub use tls::{ClientAuth, Tls, TlsError, TlsMaterial};
 pub use trusted::TrustedProxy;
 pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;
 use connection::Connection;
-use crew::Crew;
 use gateway::Front;
-use listen::Service;
-use places::Places;
+use listener::{Crew, Places, Service, listen};
 
 /// Both listeners, running.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::answer::Answer;
-use crate::places::{Places, Refused};
+use crate::listener::{Places, Refused};
 use crate::scrape::exposition;
 
 /// One scrape's view of every credential.

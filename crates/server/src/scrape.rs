@@ -12,10 +12,8 @@ use tokio::task::JoinHandle;
 
 use crate::answer::{Answer, Refusal, text, without_body};
 use crate::connection::Connection;
-use crate::crew::Crew;
-use crate::listen::{self, Service};
+use crate::listener::{ConnectionLimits, Crew, Places, Service, listen};
 use crate::message::Hosts;
-use crate::places::{ConnectionLimits, Places};
 
 /// A scrape takes no longer.
 const DRAIN: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use http::Method;
 
 use crate::upstream::ResourceServer;
 
-use crate::places::ConnectionLimits;
+use crate::listener::ConnectionLimits;
 use crate::trusted::TrustedProxy;
 
 /// What callers are given.

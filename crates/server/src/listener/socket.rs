@@ -8,8 +8,8 @@ use std::{fmt, fs};
 
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
+use super::stream::Detached;
 use crate::connection::Peer;
-use crate::stream::Detached;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: u32 = 1024;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::{Executor, Timer};
 
-use crate::rounds::{Found, RoundClock};
+use super::rounds::{Found, RoundClock};
 
 /// A peer that was told to come to an end has this long to hear it.
 const GOODBYE: Duration = Duration::from_secs(20);
@@ -163,7 +163,7 @@ mod tests {
     use http_body_util::{BodyExt, Full};
 
     use super::*;
-    use crate::rounds::Rounds;
+    use crate::listener::rounds::Rounds;
 
     const KEEP_ALIVE: Duration = Duration::from_secs(75);
 

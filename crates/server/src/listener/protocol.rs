@@ -16,12 +16,12 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 
+use super::listen::{HEADER_TIMEOUT, Service};
+use super::rounds::{Attendance, Found, Graceful, HeadClock};
+use super::stream::Stream;
+use super::streams::{Idleness, Sent, Streams};
 use crate::answer::{Body, Refusal};
 use crate::connection::Connection;
-use crate::listen::{HEADER_TIMEOUT, Service};
-use crate::rounds::{Attendance, Found, Graceful, HeadClock};
-use crate::stream::Stream;
-use crate::streams::{Idleness, Sent, Streams};
 
 const MAX_HEADERS: usize = 100;
 /// Bytes of one request's head, and of what is read or written ahead.

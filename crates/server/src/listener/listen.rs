@@ -15,16 +15,16 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::crew::Crew;
+use super::places::{Place, Places, Refused};
+use super::protocol;
+use super::rounds::{Attendance, Rounds};
+use super::socket::Socket;
+use super::stream::{Detached, Protocol, Stream, Transport};
+use super::tls::{self, Tls};
 use crate::answer::Answer;
 use crate::apart::apart;
 use crate::connection::{Connection, Peer};
-use crate::crew::Crew;
-use crate::places::{Place, Places, Refused};
-use crate::protocol;
-use crate::rounds::{Attendance, Rounds};
-use crate::socket::Socket;
-use crate::stream::{Detached, Protocol, Stream, Transport};
-use crate::tls::{self, Tls};
 
 /// A caller must finish its head within this time, and begin it too where it has said nothing yet.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);

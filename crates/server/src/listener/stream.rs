@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-use crate::flood::Meter;
-use crate::places::{Place, Refused};
-use crate::rounds::RoundClock;
+use super::flood::Meter;
+use super::places::{Place, Refused};
+use super::rounds::RoundClock;
 
 /// What carries a connection.
 #[derive(Debug)]

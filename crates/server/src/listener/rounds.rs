@@ -15,7 +15,7 @@ use hyper::rt::{Sleep, Timer};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::stream::Heard;
+use super::stream::Heard;
 
 /// A deadline passes up to this much early.
 const ROUND: Duration = Duration::from_secs(5);
