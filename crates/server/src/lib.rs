@@ -16,7 +16,11 @@ mod apart;
 mod authorization;
 mod cache;
 mod caller;
-mod callers;
+mod callers {
+    mod configured;
+
+    pub(crate) use configured::{Callers, Identity, Mark, Offered};
+}
 mod clients;
 mod coalesce;
 mod connection;
