@@ -8,10 +8,8 @@ use bellwether_broker::Token;
 use http::{HeaderMap, HeaderValue, Method};
 
 use crate::answer::Refusal;
-use crate::callers::{Mark, Offered};
-use crate::connection::Peer;
+use crate::callers::{LeadsTo, Mark, Offered, Peer};
 use crate::gateway::Gateway;
-use crate::passes::LeadsTo;
 use crate::settings::HandOut;
 use crate::token_endpoint::no_token;
 use crate::upstream::is_ambiguous;

@@ -13,10 +13,9 @@ use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::access::CREDENTIAL;
 use crate::answer::{Answer, Refusal};
 use crate::authorization::{About, Asker};
-use crate::connection::Peer;
+use crate::callers::{CREDENTIAL, Peer};
 use crate::gateway::Gateway;
 use crate::grpc;
 use crate::message::refuse_other_sites;

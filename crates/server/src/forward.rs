@@ -10,12 +10,10 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use crate::answer::{Answer, Refusal, empty, full};
-use crate::callers::Mark;
+use crate::callers::{CallersRequest, LeadsTo, Mark};
 use crate::gateway::Gateway;
-use crate::passes::LeadsTo;
 use crate::settings::Vendor;
 use crate::token_endpoint::no_pair;
-use crate::token_request::CallersRequest;
 
 /// Sends the request on as it came, with the client's own authentication.
 pub(crate) async fn once(

@@ -18,18 +18,14 @@ use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal};
 use crate::apart::apart;
-use crate::callers::{Callers, Offered};
-use crate::clients::Clients;
+use crate::callers::remembered::{Asked, Memory};
+use crate::callers::{Callers, Clients, Connection, MAX_FORM, Offered, Passes, Peer};
 use crate::coalesce::Alike;
-use crate::connection::{Connection, Peer};
 use crate::ext_authz;
 use crate::listener::{Places, Service};
 use crate::message::{Hosts, NotWhole, refuse_other_sites, refuse_secrets_in_query, strict, whole};
-use crate::passes::Passes;
-use crate::remembered::{Asked, Memory};
 use crate::rest;
 use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
-use crate::token_request::MAX_FORM;
 use crate::upstream::Pool;
 
 /// What callers talk to.

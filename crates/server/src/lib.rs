@@ -8,34 +8,23 @@
 //!
 //! There is no token in anything the admin listener answers.
 
-mod access;
 mod admin;
 mod alike;
 mod answer;
 mod apart;
 mod authorization;
 mod cache;
-mod caller;
-mod callers {
-    mod configured;
-
-    pub(crate) use configured::{Callers, Identity, Mark, Offered};
-}
-mod clients;
+mod callers;
 mod coalesce;
-mod connection;
 mod dashboard;
 mod ext_authz;
 mod forward;
 mod gateway;
 mod grpc;
-mod guesses;
 mod listener;
 mod message;
 mod metrics;
-mod passes;
 mod prepared;
-mod remembered;
 mod replay;
 mod resource_server;
 mod rest;
@@ -43,7 +32,6 @@ mod revocation;
 mod scrape;
 mod settings;
 mod token_endpoint;
-mod token_request;
 mod trusted;
 mod upstream;
 
@@ -68,7 +56,7 @@ pub use trusted::TrustedProxy;
 pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;
-use connection::Connection;
+use callers::Connection;
 use gateway::Front;
 use listener::{Crew, Places, Service, listen};
 

@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use hyper::upgrade::OnUpgrade;
 
-use crate::access::CREDENTIAL;
+use crate::callers::CREDENTIAL;
 use crate::message::hop;
 use crate::replay::Kept;
 use crate::upstream::{RequestBody, ResourceServer};

@@ -8,13 +8,10 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::access::CREDENTIAL;
 use crate::answer::{Answer, Refusal, empty, json};
 use crate::authorization::{About, Asker};
-use crate::callers::{Mark, Offered};
-use crate::connection::Peer;
+use crate::callers::{CREDENTIAL, LeadsTo, Mark, Offered, Peer};
 use crate::gateway::Gateway;
-use crate::passes::LeadsTo;
 use crate::settings::HandOut;
 use crate::token_endpoint::{expires_in, no_token};
 use crate::trusted::{is_trusted, was_forwarded};

@@ -11,12 +11,9 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri};
 
 use crate::answer::{Answer, Refusal, empty};
-use crate::callers::Offered;
-use crate::connection::Peer;
+use crate::callers::{CallersRequest, LeadsTo, Offered, Peer};
 use crate::gateway::Gateway;
-use crate::passes::LeadsTo;
 use crate::settings::HandOut;
-use crate::token_request::CallersRequest;
 
 impl Gateway {
     /// Answers a revocation request: 200 whether the token was known or not (RFC 7009 §2.2).

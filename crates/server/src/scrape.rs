@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::answer::{Answer, Refusal, text, without_body};
-use crate::connection::Connection;
+use crate::callers::Connection;
 use crate::listener::{ConnectionLimits, Crew, Places, Service, listen};
 use crate::message::Hosts;
 

@@ -11,14 +11,11 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
 use crate::answer::{Answer, Refusal, json, json_bytes, rendered};
-use crate::callers::{Mark, Offered};
-use crate::connection::Peer;
+use crate::callers::remembered::{Asked, Memory, Remembered, Verdict};
+use crate::callers::{CallersRequest, LeadsTo, Mark, Offered, Peer};
 use crate::forward;
 use crate::gateway::Gateway;
-use crate::passes::LeadsTo;
-use crate::remembered::{Asked, Memory, Remembered, Verdict};
 use crate::settings::{HandOut, Vendor};
-use crate::token_request::CallersRequest;
 
 #[derive(Serialize)]
 struct TokenBody<'a> {

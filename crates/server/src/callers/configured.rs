@@ -18,11 +18,11 @@ use bellwether_broker::{Broker, Handle};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
+use super::caller::Caller;
+use super::connection::Peer;
+use super::guesses::Guesses;
 use crate::answer::Refusal;
-use crate::caller::Caller;
-use crate::connection::Peer;
 use crate::gateway::bearer;
-use crate::guesses::Guesses;
 use crate::message::refuse_other_sites;
 use crate::settings::{CallerSettings, Vendor};
 

@@ -24,7 +24,7 @@ use super::stream::{Detached, Protocol, Stream, Transport};
 use super::tls::{self, Tls};
 use crate::answer::Answer;
 use crate::apart::apart;
-use crate::connection::{Connection, Peer};
+use crate::callers::{Connection, Peer};
 
 /// A caller must finish its head within this time, and begin it too where it has said nothing yet.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -21,7 +21,7 @@ use super::rounds::{Attendance, Found, Graceful, HeadClock};
 use super::stream::Stream;
 use super::streams::{Idleness, Sent, Streams};
 use crate::answer::{Body, Refusal};
-use crate::connection::Connection;
+use crate::callers::Connection;
 
 const MAX_HEADERS: usize = 100;
 /// Bytes of one request's head, and of what is read or written ahead.

@@ -9,7 +9,7 @@ use std::{fmt, fs};
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
 use super::stream::Detached;
-use crate::connection::Peer;
+use crate::callers::Peer;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: u32 = 1024;

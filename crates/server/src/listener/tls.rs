@@ -13,7 +13,7 @@ use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::connection::Certificate;
+use crate::callers::Certificate;
 
 /// Whether callers show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::callers::{Callers, Identity, Mark, Offered};
-use crate::clients::Brought;
+use super::clients::Brought;
+use super::configured::{Callers, Identity, Mark, Offered};
 
 /// Longer requests are read each time.
 const MOST_BYTES: usize = 2048;

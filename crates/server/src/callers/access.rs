@@ -13,12 +13,12 @@ use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use zeroize::Zeroizing;
 
+use super::configured::Identity;
+use super::connection::{Connection, Peer};
+use super::passes::{Holders, LeadsTo, Pass};
+use super::remembered::are_same;
 use crate::answer::Refusal;
-use crate::callers::Identity;
-use crate::connection::{Connection, Peer};
 use crate::gateway::{Gateway, bearer};
-use crate::passes::{Holders, LeadsTo, Pass};
-use crate::remembered::are_same;
 
 /// Which credential a caller with several means.
 pub(crate) const CREDENTIAL: HeaderName = HeaderName::from_static("bellwether-credential");

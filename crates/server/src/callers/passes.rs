@@ -19,7 +19,7 @@ use bellwether_broker::store::{Digest, Stamp};
 use bellwether_broker::{Broker, Token};
 use subtle::ConstantTimeEq;
 
-use crate::callers::{Mark, Offered};
+use super::configured::{Mark, Offered};
 
 /// Unused for this long, a pass is forgotten.
 const UNUSED: Duration = Duration::from_secs(24 * 3600);

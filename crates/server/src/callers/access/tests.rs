@@ -12,8 +12,7 @@ use http::header::{AUTHORIZATION, HOST};
 use rustls::RootCertStore;
 
 use super::*;
-use crate::callers::Offered;
-use crate::connection::Certificate;
+use crate::callers::{Certificate, Offered};
 use crate::gateway::Configured;
 use crate::settings::{CallerKey, CallerSettings, GatewaySettings, Vendor};
 

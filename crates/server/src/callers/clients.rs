@@ -16,10 +16,10 @@ use bellwether_broker::{
 };
 use tokio::sync::OnceCell;
 
-use crate::callers::Offered;
-use crate::passes::Passes;
+use super::configured::Offered;
+use super::passes::Passes;
+use super::token_request::CallersRequest;
 use crate::settings::Vendor;
-use crate::token_request::CallersRequest;
 
 /// Clients whose secrets are not verified yet; beyond this the oldest is forgotten.
 const MOST_UNVERIFIED: usize = 1000;

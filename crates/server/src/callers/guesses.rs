@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bellwether_broker::lifecycle::Timestamp;
 
-use crate::connection::Peer;
+use super::connection::Peer;
 
 /// So many wrong keys are looked at within [`WINDOW`].
 const MOST_WRONG: usize = 20;

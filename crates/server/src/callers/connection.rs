@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use http::HeaderValue;
 
-use crate::access::Latest;
-use crate::remembered::Memory;
+use super::access::Latest;
+use super::remembered::Memory;
 
 /// One connection of a listener.
 #[derive(Debug, Default)]

@@ -1,0 +1,20 @@
+//! Who a caller is and what it may use, decided here and nowhere else: by a key or its peer, by a
+//! client of its own that the authorization server verified, or by a token that was handed out here.
+//! What was found out stays with the [`Connection`], so that the same is not found out again.
+
+mod access;
+mod caller;
+mod clients;
+mod configured;
+mod connection;
+mod guesses;
+mod passes;
+pub(crate) mod remembered;
+mod token_request;
+
+pub(crate) use access::CREDENTIAL;
+pub(crate) use clients::Clients;
+pub(crate) use configured::{Callers, Mark, Offered};
+pub(crate) use connection::{Certificate, Connection, Peer};
+pub(crate) use passes::{LeadsTo, Passes};
+pub(crate) use token_request::{CallersRequest, MAX_FORM};
