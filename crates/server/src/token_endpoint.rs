@@ -1,4 +1,10 @@
 //! `POST /oauth/token`: a drop-in token endpoint (RFC 6749 §3.2).
+//!
+//! With it: the grants that cannot be shared (`forward`), and the way to say that a token is to go
+//! (`revocation`, RFC 7009).
+
+mod forward;
+mod revocation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +19,6 @@ use serde::Serialize;
 use crate::answer::{Answer, Refusal, json, json_bytes, rendered};
 use crate::callers::remembered::{Asked, Memory, Remembered, Verdict};
 use crate::callers::{CallersRequest, LeadsTo, Mark, Offered, Peer};
-use crate::forward;
 use crate::gateway::Gateway;
 use crate::settings::{HandOut, Vendor};
 
