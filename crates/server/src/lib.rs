@@ -9,13 +9,10 @@
 //! There is no token in anything the admin listener answers.
 
 mod admin;
-mod alike;
 mod answer;
 mod apart;
 mod authorization;
-mod cache;
 mod callers;
-mod coalesce;
 mod dashboard;
 mod ext_authz;
 mod gateway;
@@ -23,7 +20,6 @@ mod grpc;
 mod listener;
 mod message;
 mod metrics;
-mod prepared;
 mod replay;
 mod resource_server;
 mod rest;

@@ -3,6 +3,11 @@
 //! What nearly every request does is done in place. What few do (wait for a token, for a body, for a
 //! cure) is kept apart, so that the others do not carry its state about.
 
+mod alike;
+mod cache;
+mod coalesce;
+mod prepared;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,19 +22,21 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
-use crate::alike::Asked;
+use self::alike::Asked;
+use self::prepared::Prepared;
 use crate::answer::{Answer, Body, Refusal};
 use crate::apart::apart;
 use crate::callers::{Connection, LeadsTo, Offered};
 use crate::gateway::Gateway;
 use crate::message::{hop, strict};
-use crate::prepared::Prepared;
 use crate::replay::Kept;
 use crate::settings::Vendor;
 use crate::token_endpoint::no_token;
 use crate::upstream::{
     AnswerBody, Over, Pool, ResourceServer, SendError, Unsent, is_ambiguous, join,
 };
+
+pub(crate) use coalesce::Alike;
 
 /// Where a request goes, and with whose token.
 struct Route {
