@@ -18,12 +18,12 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal, json, streamed, text, without_body};
+use crate::beside::rest::is_json;
 use crate::dashboard;
 use crate::gateway::{Gateway, bearer};
 use crate::listener::{ConnectionLimits, Places};
 use crate::message::{Hosts, refuse_other_sites, refuse_secrets_in_query};
 use crate::metrics;
-use crate::rest::is_json;
 use crate::settings::AdminSettings;
 
 /// An operator sends an empty object.

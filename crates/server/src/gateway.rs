@@ -18,13 +18,12 @@ use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal};
 use crate::apart::apart;
+use crate::beside::{ext_authz, rest};
 use crate::callers::remembered::{Asked, Memory};
 use crate::callers::{Callers, Clients, Connection, MAX_FORM, Offered, Passes, Peer};
-use crate::ext_authz;
 use crate::listener::{Places, Service};
 use crate::message::{Hosts, NotWhole, refuse_other_sites, refuse_secrets_in_query, strict, whole};
 use crate::resource_server::Alike;
-use crate::rest;
 use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
 use crate::upstream::Pool;
 

@@ -11,22 +11,18 @@
 mod admin;
 mod answer;
 mod apart;
-mod authorization;
+mod beside;
 mod callers;
 mod dashboard;
-mod ext_authz;
 mod gateway;
-mod grpc;
 mod listener;
 mod message;
 mod metrics;
 mod replay;
 mod resource_server;
-mod rest;
 mod scrape;
 mod settings;
 mod token_endpoint;
-mod trusted;
 mod upstream;
 
 use std::io;
@@ -40,13 +36,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use admin::{Admin, CredentialView};
+pub use beside::TrustedProxy;
 pub use gateway::{Configured, Gateway};
 pub use listener::{
     ClientAuth, ConnectionLimits, Listeners, Socket, Tls, TlsError, TlsMaterial, bind,
 };
 pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerKey, CallerSettings, GatewaySettings, HandOut, Vendor};
-pub use trusted::TrustedProxy;
 pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;

@@ -12,8 +12,8 @@ use http::Method;
 
 use crate::upstream::ResourceServer;
 
+use crate::beside::TrustedProxy;
 use crate::listener::ConnectionLimits;
-use crate::trusted::TrustedProxy;
 
 /// What callers are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::authorization::{About, Asker};
+use super::trusted::{is_trusted, was_forwarded};
 use crate::answer::{Answer, Refusal, empty, json};
-use crate::authorization::{About, Asker};
 use crate::callers::{CREDENTIAL, LeadsTo, Mark, Offered, Peer};
 use crate::gateway::Gateway;
 use crate::settings::HandOut;
 use crate::token_endpoint::{expires_in, no_token};
-use crate::trusted::{is_trusted, was_forwarded};
 
 /// Where these paths begin.
 pub(crate) const PREFIX: &str = "/bellwether/v1/credentials/";

@@ -13,13 +13,13 @@ use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::authorization::{About, Asker};
+use super::grpc;
+use super::trusted::is_trusted;
 use crate::answer::{Answer, Refusal};
-use crate::authorization::{About, Asker};
 use crate::callers::{CREDENTIAL, Peer};
 use crate::gateway::Gateway;
-use crate::grpc;
 use crate::message::refuse_other_sites;
-use crate::trusted::is_trusted;
 
 /// Where the call comes in.
 pub(crate) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
