@@ -1,5 +1,9 @@
 //! The admin listener: what operators, probes and scrapers see. Never a token.
 
+mod dashboard;
+mod metrics;
+mod scrape;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +23,12 @@ use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal, json, streamed, text, without_body};
 use crate::beside::rest::is_json;
-use crate::dashboard;
 use crate::gateway::{Gateway, bearer};
 use crate::listener::{ConnectionLimits, Places};
 use crate::message::{Hosts, refuse_other_sites, refuse_secrets_in_query};
-use crate::metrics;
 use crate::settings::AdminSettings;
+
+pub use scrape::Scrape;
 
 /// An operator sends an empty object.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -13,14 +13,11 @@ mod answer;
 mod apart;
 mod beside;
 mod callers;
-mod dashboard;
 mod gateway;
 mod listener;
 mod message;
-mod metrics;
 mod replay;
 mod resource_server;
-mod scrape;
 mod settings;
 mod token_endpoint;
 mod upstream;
@@ -35,13 +32,12 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use admin::{Admin, CredentialView};
+pub use admin::{Admin, CredentialView, Scrape};
 pub use beside::TrustedProxy;
 pub use gateway::{Configured, Gateway};
 pub use listener::{
     ClientAuth, ConnectionLimits, Listeners, Socket, Tls, TlsError, TlsMaterial, bind,
 };
-pub use scrape::Scrape;
 pub use settings::{AdminSettings, CallerKey, CallerSettings, GatewaySettings, HandOut, Vendor};
 pub use upstream::{ResourceServer, ResourceServerError};
 

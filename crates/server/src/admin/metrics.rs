@@ -12,9 +12,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::scrape::exposition;
 use crate::answer::Answer;
 use crate::listener::{Places, Refused};
-use crate::scrape::exposition;
 
 /// One scrape's view of every credential.
 #[derive(Debug)]
