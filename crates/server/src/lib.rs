@@ -1,10 +1,12 @@
 //! The two listeners: gateway for callers, admin for operators.
 //!
-//! The gateway is a file for each surface: [`token_endpoint`](self) and `revocation` for OAuth clients,
-//! `rest` for callers that know us, `ext_authz` for Envoy, `resource_server` for the API behind. Who a
-//! caller is, is decided in three places and nowhere else: `callers` (configured, by key and peer), `clients` (their own
-//! client, verified by the authorization server) and `passes` (tokens that were handed out here).
-//! `access` puts them together for the API.
+//! A room for each concept. A connection comes in by `listener`; `message` is what every request is
+//! held to; `gateway` says which path leads where. Who a caller is, is decided in three places of
+//! `callers` and nowhere else: `configured` (by key and peer), `clients` (their own client, verified by
+//! the authorization server) and `passes` (tokens that were handed out here); `access` puts them
+//! together for the API. The surfaces are `token_endpoint`, with revocation, for OAuth clients;
+//! `beside` for whoever sends to the API itself; and `resource_server` for the API behind, to which
+//! `upstream` is the way. `admin` is the other listener.
 //!
 //! There is no token in anything the admin listener answers.
 
