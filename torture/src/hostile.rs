@@ -30,7 +30,7 @@ use crate::stage::{CLIENT, NAME, Workshop};
 /// As long as the cases count on.
 const KEY: &str = "simulated-secret-hostile-caller-0123";
 /// Connections that the gateway takes unless it is told otherwise.
-const DEFAULT_CAP: usize = 4096;
+const DEFAULT_CAP: usize = 1024;
 /// More than sockets hold on their own.
 const LARGE: u64 = 1 << 40;
 

@@ -4,6 +4,7 @@ mod body;
 mod destination;
 mod guard;
 mod heard;
+mod leaving;
 mod pool;
 mod tunnel;
 

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::guard::Guard;
+use super::leaving::Leaving;
 use super::pool::Line;
 use crate::answer::BodyError;
 use crate::message::hop;
@@ -104,6 +105,8 @@ impl Body for RequestBody {
 pub(crate) struct AnswerBody {
     incoming: Incoming,
     held: Held,
+    /// From the first piece that another follows.
+    leaving: Option<Leaving>,
 }
 
 /// What is held while a body streams.
@@ -118,9 +121,24 @@ pub(super) enum Held {
 
 impl AnswerBody {
     pub(super) fn new(incoming: Incoming, held: Held) -> Self {
-        let mut body = Self { incoming, held };
+        let mut body = Self { incoming, held, leaving: None };
         body.let_go_at_the_end();
         body
+    }
+
+    /// Nothing waits for the last piece to leave.
+    fn leave(&mut self, piece: Bytes) -> Bytes {
+        if self.incoming.is_end_stream() {
+            return piece;
+        }
+        let leaving = self.leaving.get_or_insert_with(|| {
+            let leaving = Leaving::default();
+            if let Held::Line(line) = &self.held {
+                line.heard.wait_for(&leaving);
+            }
+            leaving
+        });
+        leaving.leave(piece)
     }
 
     fn let_go_at_the_end(&mut self) {
@@ -152,6 +170,9 @@ impl Body for AnswerBody {
         {
             return Poll::Ready(Some(Err(BodyError::new("the rest of the answer is late"))));
         }
+        if let Some(leaving) = &this.leaving {
+            ready!(leaving.poll_body(context));
+        }
         let frame = ready!(Pin::new(&mut this.incoming).poll_frame(context));
         match &frame {
             Some(Ok(_)) => {
@@ -165,6 +186,7 @@ impl Body for AnswerBody {
             Some(Err(_)) => this.held = Held::Nothing,
             None => this.let_go(),
         }
+        let frame = frame.map(|frame| frame.map(|frame| frame.map_data(|piece| this.leave(piece))));
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::new)))
     }
 

@@ -51,7 +51,7 @@ struct Shelf {
 pub(crate) struct Line {
     sender: http1::SendRequest<RequestBody>,
     pub(super) guard: Arc<Guard>,
-    heard: Heard,
+    pub(super) heard: Heard,
     server: Arc<ResourceServer>,
     pool: Weak<Pool>,
     idle_since: u32,
@@ -348,6 +348,7 @@ impl Line {
     /// Puts it where the next request finds it.
     pub(super) fn keep(mut self: Box<Self>) {
         self.guard.rest();
+        self.heard.wait_no_more();
         let Some(pool) = self.pool.upgrade() else { return };
         if self.sender.is_closed() {
             return;
