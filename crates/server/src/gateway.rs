@@ -1,7 +1,7 @@
 //! The gateway listener: which path leads where.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::{Broker, Exchange, Handle};
+use futures_util::future::Either;
 use http::header::{AUTHORIZATION, CONNECTION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -19,11 +20,11 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Refusal};
 use crate::apart::apart;
 use crate::beside::{ext_authz, rest};
-use crate::callers::remembered::{Asked, Memory};
-use crate::callers::{Callers, Clients, Connection, MAX_FORM, Offered, Passes, Peer};
+use crate::callers::remembered::Asked;
+use crate::callers::{Callers, Clients, Connection, MAX_FORM, Offered, Passes};
 use crate::listener::{Places, Service};
 use crate::message::{Hosts, NotWhole, refuse_other_sites, refuse_secrets_in_query, strict, whole};
-use crate::resource_server::Alike;
+use crate::resource_server::{Alike, Begun};
 use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
 use crate::upstream::Pool;
 
@@ -146,43 +147,38 @@ impl Gateway {
         }
     }
 
-    /// Answers one request.
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        connection: &Connection,
-        pool: &Arc<Pool>,
-    ) -> Answer {
-        if !self.is_ours(&request, connection) {
-            return Refusal::new(
+    /// Where a request leads.
+    ///
+    /// # Errors
+    /// The answer, where it leads nowhere.
+    fn way(&self, request: &Request<Incoming>, connection: &Connection) -> Result<Way, Answer> {
+        if !self.is_ours(request, connection) {
+            return Err(Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "misdirected_request",
                 "the Host is not one of this listener's; add it to [gateway] hosts",
             )
-            .into();
+            .into());
         }
-        if let Err(refusal) = strict::check(&request) {
+        if let Err(refusal) = strict::check(request) {
             let mut answer: Answer = refusal.into();
             // Who frames a body oddly may have meant another end of it.
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return answer;
+            return Err(answer);
         }
         let path = request.uri().path();
-        let endpoint = if self.token_paths.iter().any(|token_path| token_path == path) {
-            Endpoint::Token(&connection.memory)
+        if self.token_paths.iter().any(|token_path| token_path == path) {
+            Ok(Way::Form(Endpoint::Token))
         } else if path == self.revoke_path || path == "/oauth/revoke" {
-            Endpoint::Revocation
+            Ok(Way::Form(Endpoint::Revocation))
         } else if path == ext_authz::CHECK {
-            return self.check(request, &connection.peer).await;
+            Ok(Way::Check)
         } else if path.starts_with("/bellwether/") {
-            match path.strip_prefix(rest::PREFIX) {
-                Some(rest) => Endpoint::Credential(rest.to_owned()),
-                None => return Refusal::not_found().into(),
-            }
+            let rest = path.strip_prefix(rest::PREFIX).ok_or_else(Refusal::not_found)?;
+            Ok(Way::Form(Endpoint::Credential(rest.to_owned())))
         } else {
-            return self.resource(request, connection, pool).await;
-        };
-        apart(|| self.form(request, endpoint, &connection.peer)).await
+            Ok(Way::ResourceServer)
+        }
     }
 
     /// Whether its `Host` names us; a connection that was asked for one mostly goes on with it.
@@ -204,9 +200,10 @@ impl Gateway {
     async fn form(
         &self,
         request: Request<Incoming>,
-        endpoint: Endpoint<'_>,
-        peer: &Peer,
+        endpoint: Endpoint,
+        connection: &Connection,
     ) -> Answer {
+        let Connection { peer, memory, .. } = connection;
         let (parts, body) = request.into_parts();
         // What Envoy puts behind its question is the address of another request.
         let about_another = matches!(&endpoint, Endpoint::Credential(rest) if rest::is_about(rest));
@@ -239,7 +236,7 @@ impl Gateway {
             }
         };
         match endpoint {
-            Endpoint::Token(memory) => {
+            Endpoint::Token => {
                 let asked = Asked { uri: &parts.uri, headers: &parts.headers, body: &body };
                 self.token(asked, memory, peer).await
             }
@@ -267,12 +264,35 @@ impl Front {
 }
 
 impl Service for Front {
-    async fn answer(
+    /// What nearly every request needs is carried about by its connection, the rest is apart. The
+    /// first look is taken at once: a future has room for all that it was made of, for good.
+    fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: Arc<Connection>,
-    ) -> Answer {
-        self.gateway.answer(request, &connection, &self.pool).await
+    ) -> impl Future<Output = Answer> + Send {
+        let gateway = &self.gateway;
+        let begun = match gateway.way(&request, &connection) {
+            Err(answer) => Err(answer),
+            Ok(Way::ResourceServer) => gateway.begin(request, &connection).map_err(Answer::from),
+            Ok(Way::Check) => {
+                let check = async move { self.gateway.check(request, &connection.peer).await };
+                return Either::Right(apart(|| check));
+            }
+            Ok(Way::Form(endpoint)) => {
+                let form = async move { self.gateway.form(request, endpoint, &connection).await };
+                return Either::Right(apart(|| form));
+            }
+        };
+        match begun {
+            Ok(Begun::Ready(mut ready)) => {
+                Either::Left(async move { self.gateway.resource(&mut ready, &self.pool).await })
+            }
+            Ok(Begun::Waiting(waiting)) => Either::Right(apart(|| async move {
+                self.gateway.resource_later(waiting, &self.pool).await
+            })),
+            Err(answer) => Either::Right(apart(|| ready(answer))),
+        }
     }
 
     fn places(&self) -> &Arc<Places> {
@@ -280,8 +300,14 @@ impl Service for Front {
     }
 }
 
-enum Endpoint<'a> {
-    Token(&'a Memory),
+enum Way {
+    Form(Endpoint),
+    Check,
+    ResourceServer,
+}
+
+enum Endpoint {
+    Token,
     Revocation,
     Credential(String),
 }

@@ -66,44 +66,78 @@ struct Sent {
     at: Timestamp,
 }
 
+/// A request for the API, after a first look.
+pub(crate) enum Begun {
+    /// It needs nothing but an answer.
+    Ready(Ready),
+    /// Its body is waited for, or its answer may be another's.
+    Waiting(Waiting),
+}
+
+/// A request that is sent with the next token.
+pub(crate) struct Ready {
+    access: Access,
+    prepared: Prepared,
+}
+
+/// A request that something else comes before.
+pub(crate) struct Waiting {
+    route: Route,
+    parts: Parts,
+    body: Result<Kept, Incoming>,
+}
+
 impl Gateway {
-    /// Answers a request for the API.
-    pub(crate) async fn resource(
+    /// Takes a first look at a request for the API.
+    pub(crate) fn begin(
         &self,
         request: Request<Incoming>,
         connection: &Connection,
-        pool: &Arc<Pool>,
-    ) -> Answer {
-        match self.try_resource(request, connection, pool).await {
-            Ok(answer) => answer,
-            Err(refusal) => refusal.into(),
+    ) -> Result<Begun, Refusal> {
+        let (parts, body) = request.into_parts();
+        let route = self.route(&parts, connection)?;
+        match Kept::none(body) {
+            Ok(none) if self.alike.is_none() || matches!(route.access, Access::Own(..)) => {
+                let Route { access, server, target } = route;
+                let prepared = Prepared::new(parts, none, server, target);
+                Ok(Begun::Ready(Ready { access, prepared }))
+            }
+            body => Ok(Begun::Waiting(Waiting { route, parts, body })),
         }
     }
 
-    async fn try_resource(
+    /// Answers a request for the API.
+    pub(crate) async fn resource(&self, ready: &mut Ready, pool: &Arc<Pool>) -> Answer {
+        self.ask(&ready.access, &mut ready.prepared, pool).await.unwrap_or_else(Answer::from)
+    }
+
+    /// Answers a request for the API once its body is here, or with the answer to another.
+    pub(crate) async fn resource_later(&self, waiting: Waiting, pool: &Arc<Pool>) -> Answer {
+        self.try_resource_later(waiting, pool).await.unwrap_or_else(Answer::from)
+    }
+
+    async fn try_resource_later(
         &self,
-        request: Request<Incoming>,
-        connection: &Connection,
+        waiting: Waiting,
         pool: &Arc<Pool>,
     ) -> Result<Answer, Refusal> {
-        let (parts, body) = request.into_parts();
-        let Route { access, server, target } = self.route(&parts, connection)?;
+        let Waiting { route: Route { access, server, target }, parts, body } = waiting;
         let shared = self.alike.as_ref().zip(match &access {
             Access::Shared(offered, _) => Some(offered),
             Access::Own(..) => None,
         });
         let shared = shared
             .map(|(alike, offered)| (alike, Asked::of(&offered.handle.name(), &parts, &target)));
-        let body = match Kept::none(body) {
+        let body = match body {
             Ok(none) => none,
-            Err(body) => apart(|| self.keep(body)).await?,
+            Err(body) => self.keep(body).await?,
         };
         let mut prepared = Prepared::new(parts, body, server, target);
         match shared {
             None => self.ask(&access, &mut prepared, pool).await,
             Some((alike, asked)) => {
                 let (clock, prepared) = (self.broker.clock().as_ref(), &mut prepared);
-                apart(|| alike.answer(asked, clock, self.ask(&access, prepared, pool))).await
+                alike.answer(asked, clock, self.ask(&access, prepared, pool)).await
             }
         }
     }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::header::{COOKIE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode, Uri, Version};
@@ -56,7 +57,7 @@ pub(crate) async fn http1<S: Service>(
     let theirs = Arc::clone(&connection);
     let answer = service_fn(move |request| {
         let (service, connection) = (Arc::clone(&service), Arc::clone(&connection));
-        async move { Ok::<_, Infallible>(service.answer(request, connection).await) }
+        service.answer(request, connection).map(Ok::<_, Infallible>)
     });
     let served = http1::Builder::new()
         .timer(clock)

@@ -5,9 +5,11 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::header::HOST;
 use http::{Request, Response};
-use hyper::client::conn::{http1, http2};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
@@ -324,24 +326,31 @@ impl Line {
         request.body_mut().tell(&self.guard);
         self.guard.expect(pool.answer_ticks);
         self.heard.begin();
-        let (sending, silence) = (self.sender.try_send_request(request), pool.silence_ticks);
-        async move {
-            match sending.await {
-                Ok(response) => {
-                    self.heard.end();
-                    self.guard.expect(silence);
-                    Ok(response.map(|body| AnswerBody::new(body, Held::Line(self))))
-                }
-                Err(mut error) => Err(match error.take_message() {
-                    Some(unsent) => Unsent::Request(Box::new(unsent)),
-                    None if self.guard.is_late() => Unsent::Error(SendError::TimedOut),
-                    // The server was not about to close it: asked again it would do the same.
-                    None if self.heard.is_too_much() => {
-                        Unsent::Error(broken(&error.into_error()).on_fresh())
-                    }
-                    None => Unsent::Error(broken(&error.into_error())),
-                }),
+        let silence = pool.silence_ticks;
+        let sending = self.sender.try_send_request(request);
+        sending.map(move |sent| self.heard_back(sent, silence))
+    }
+
+    fn heard_back(
+        self: Box<Self>,
+        sent: Result<Response<Incoming>, TrySendError<Request<RequestBody>>>,
+        silence: u32,
+    ) -> Result<Response<AnswerBody>, Unsent> {
+        match sent {
+            Ok(response) => {
+                self.heard.end();
+                self.guard.expect(silence);
+                Ok(response.map(|body| AnswerBody::new(body, Held::Line(self))))
             }
+            Err(mut error) => Err(match error.take_message() {
+                Some(unsent) => Unsent::Request(Box::new(unsent)),
+                None if self.guard.is_late() => Unsent::Error(SendError::TimedOut),
+                // The server was not about to close it: asked again it would do the same.
+                None if self.heard.is_too_much() => {
+                    Unsent::Error(broken(&error.into_error()).on_fresh())
+                }
+                None => Unsent::Error(broken(&error.into_error())),
+            }),
         }
     }
 
