@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -149,6 +149,8 @@ pub(crate) struct Refusal {
     pub(crate) code: &'static str,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) challenge: Option<&'static str>,
+    /// The connection takes no further request.
+    pub(crate) closes: bool,
 }
 
 #[derive(Serialize)]
@@ -168,6 +170,7 @@ impl Refusal {
             code,
             retry_after: None,
             challenge: None,
+            closes: false,
         }
     }
 
@@ -202,6 +205,11 @@ impl Refusal {
         Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", description)
     }
 
+    /// The same, as the last answer of the connection.
+    pub(crate) fn and_close(self) -> Self {
+        Self { closes: true, ..self }
+    }
+
     /// Waits to be tried again.
     pub(crate) fn unavailable(
         status: StatusCode,
@@ -231,6 +239,9 @@ impl From<Refusal> for Answer {
         }
         if let Some(challenge) = refusal.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if refusal.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

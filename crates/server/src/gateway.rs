@@ -11,7 +11,7 @@ use std::time::Duration;
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::{Broker, Exchange, Handle};
 use futures_util::future::Either;
-use http::header::{AUTHORIZATION, CONNECTION, HOST};
+use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::error::Elapsed;
@@ -150,22 +150,17 @@ impl Gateway {
     /// Where a request leads.
     ///
     /// # Errors
-    /// The answer, where it leads nowhere.
-    fn way(&self, request: &Request<Incoming>, connection: &Connection) -> Result<Way, Answer> {
+    /// When it leads nowhere.
+    fn way(&self, request: &Request<Incoming>, connection: &Connection) -> Result<Way, Refusal> {
         if !self.is_ours(request, connection) {
             return Err(Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "misdirected_request",
                 "the Host is not one of this listener's; add it to [gateway] hosts",
-            )
-            .into());
+            ));
         }
-        if let Err(refusal) = strict::check(request) {
-            let mut answer: Answer = refusal.into();
-            // Who frames a body oddly may have meant another end of it.
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return Err(answer);
-        }
+        // Who frames a body oddly may have meant another end of it.
+        strict::check(request).map_err(Refusal::and_close)?;
         let path = request.uri().path();
         if self.token_paths.iter().any(|token_path| token_path == path) {
             Ok(Way::Form(Endpoint::Token))
@@ -273,8 +268,8 @@ impl Service for Front {
     ) -> impl Future<Output = Answer> + Send {
         let gateway = &self.gateway;
         let begun = match gateway.way(&request, &connection) {
-            Err(answer) => Err(answer),
-            Ok(Way::ResourceServer) => gateway.begin(request, &connection).map_err(Answer::from),
+            Err(refusal) => Err(refusal),
+            Ok(Way::ResourceServer) => gateway.begin(request, &connection),
             Ok(Way::Check) => {
                 let check = async move { self.gateway.check(request, &connection.peer).await };
                 return Either::Right(apart(|| check));
@@ -291,7 +286,7 @@ impl Service for Front {
             Ok(Begun::Waiting(waiting)) => Either::Right(apart(|| async move {
                 self.gateway.resource_later(waiting, &self.pool).await
             })),
-            Err(answer) => Either::Right(apart(|| ready(answer))),
+            Err(refusal) => Either::Right(apart(|| ready(refusal.into()))),
         }
     }
 

@@ -16,6 +16,7 @@ mod apart;
 mod beside;
 mod callers;
 mod gateway;
+mod gathered;
 mod listener;
 mod message;
 mod replay;

@@ -344,5 +344,6 @@ fn refused(error: &TokenError, vendor: &Vendor, retry_after: Option<Duration>) -
         retry_after,
         challenge: (unauthorized && status == StatusCode::UNAUTHORIZED)
             .then_some("Basic realm=\"bellwether\""),
+        closes: false,
     }
 }

@@ -13,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 use super::flood::Meter;
 use super::places::{Place, Refused};
 use super::rounds::RoundClock;
+use crate::gathered::poll_write_gathered;
 
 /// What carries a connection.
 #[derive(Debug)]
@@ -215,9 +216,9 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Transport::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Transport::Tcp(stream) => poll_write_gathered(stream, context, slices),
+            Transport::Unix(stream) => poll_write_gathered(stream, context, slices),
+            Transport::Tls(stream) => poll_write_gathered(stream, context, slices),
         };
         self.wrote(done)
     }

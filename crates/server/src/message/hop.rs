@@ -14,7 +14,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
 /// Headers between two hops.
-const BETWEEN_HOPS: [HeaderName; 8] = [
+static BETWEEN_HOPS: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -26,7 +26,7 @@ const BETWEEN_HOPS: [HeaderName; 8] = [
 ];
 
 /// Fields that may not come behind a body: they frame it, route it or say who asks (RFC 9110 §6.5.1).
-const NEVER_BEHIND: [HeaderName; 9] = [
+static NEVER_BEHIND: [HeaderName; 9] = [
     AUTHORIZATION,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
@@ -42,9 +42,8 @@ const NEVER_BEHIND: [HeaderName; 9] = [
 pub(crate) fn clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            for name in BETWEEN_HOPS.into_iter().chain(NEVER_BEHIND) {
-                trailers.remove(name);
-            }
+            remove_each(&mut trailers, &BETWEEN_HOPS);
+            remove_each(&mut trailers, &NEVER_BEHIND);
             Frame::trailers(trailers)
         }
         Err(frame) => frame,
@@ -82,10 +81,17 @@ pub(crate) fn strip(headers: &mut HeaderMap) -> Asked {
             headers.remove(name.as_str());
         }
     }
-    for name in BETWEEN_HOPS {
-        headers.remove(name);
-    }
+    remove_each(headers, &BETWEEN_HOPS);
     asked
+}
+
+/// Removes these. Most are not there: to compare names costs less than to look each up.
+pub(crate) fn remove_each(headers: &mut HeaderMap, names: &[HeaderName]) {
+    for name in names {
+        if headers.keys().any(|there| there == name) {
+            headers.remove(name);
+        }
+    }
 }
 
 /// The members of a list, over all lines of it.

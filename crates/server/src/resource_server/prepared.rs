@@ -5,13 +5,17 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRAILER};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::upgrade::OnUpgrade;
 
 use crate::callers::CREDENTIAL;
 use crate::message::hop;
 use crate::replay::Kept;
 use crate::upstream::{RequestBody, ResourceServer};
+
+/// A cookie would speak for somebody else than the token does; the connection to the API frames the
+/// body by itself.
+static OURS: [HeaderName; 4] = [COOKIE, EXPECT, CREDENTIAL, CONTENT_LENGTH];
 
 /// A request without what concerned the caller's connection, and without a token.
 pub(crate) struct Prepared {
@@ -34,11 +38,10 @@ impl Prepared {
     ) -> Self {
         let mut headers = parts.headers;
         let mut asked = hop::strip(&mut headers);
-        // A cookie would speak for somebody else than the token does; the connection to the API
-        // frames the body by itself.
-        for name in [AUTHORIZATION, COOKIE, EXPECT, HOST, CREDENTIAL, CONTENT_LENGTH] {
-            headers.remove(name);
-        }
+        hop::remove_each(&mut headers, &OURS);
+        headers.insert(HOST, server.host().clone());
+        // In the place of what the caller showed; each attempt puts a token there.
+        headers.insert(AUTHORIZATION, const { HeaderValue::from_static("") });
         if body.is_at_hand() {
             // Its trailers, if it had any, are gone.
             headers.remove(TRAILER);

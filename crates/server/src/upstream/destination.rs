@@ -112,7 +112,7 @@ impl ResourceServer {
         format!("{}{path}{query}", self.base).try_into().ok()
     }
 
-    pub(super) fn host(&self) -> &HeaderValue {
+    pub(crate) fn host(&self) -> &HeaderValue {
         &self.host
     }
 

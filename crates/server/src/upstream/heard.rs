@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
 use super::leaving::Leaving;
+use crate::gathered::poll_write_gathered;
 
 /// More than one read of a large answer brings along with its head.
 const MOST: usize = 1 << 20;
@@ -115,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(self.stream.get_mut()).poll_write_vectored(context, pieces)
+        poll_write_gathered(self.stream.get_mut(), context, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {

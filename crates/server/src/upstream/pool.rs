@@ -115,7 +115,7 @@ impl Pool {
         shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.server, server))?.line()
     }
 
-    /// Sends a request whose target is in origin form over whichever connection there is, and
+    /// Sends a request whose target is in origin form, to the server's `Host`, over whichever connection there is, and
     /// reads the head of its answer.
     pub(crate) async fn send(
         self: &Arc<Self>,
@@ -315,14 +315,13 @@ impl Shelf {
 }
 
 impl Line {
-    /// Sends a request whose target is in origin form. It leaves at once, so that nobody carries it
+    /// Sends a request whose target is in origin form, to its server's `Host`. It leaves at once, so that nobody carries it
     /// about while its answer is waited for.
     pub(crate) fn send(
         mut self: Box<Self>,
         mut request: Request<RequestBody>,
         pool: &Pool,
     ) -> impl Future<Output = Result<Response<AnswerBody>, Unsent>> + use<> {
-        request.headers_mut().insert(HOST, self.server.host().clone());
         request.body_mut().tell(&self.guard);
         self.guard.expect(pool.answer_ticks);
         self.heard.begin();
