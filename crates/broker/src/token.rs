@@ -35,6 +35,7 @@ pub struct Token {
 struct Derived {
     authorization: OnceLock<HeaderValue>,
     digest: OnceLock<Digest>,
+    requested_wall: OnceLock<UnixTime>,
 }
 
 impl Token {
@@ -143,6 +144,12 @@ impl Token {
         self.expires_wall
     }
 
+    /// When it was asked for by the wall clock, as `on_the_wall` told the first time: two looks at
+    /// two clocks tell two times.
+    pub fn requested_at(&self, on_the_wall: impl FnOnce(Timestamp) -> UnixTime) -> UnixTime {
+        *self.derived().requested_wall.get_or_init(|| on_the_wall(self.held.sent_at))
+    }
+
     /// When the latest request was sent that the API took with it.
     pub fn accepted_sent_at(&self) -> Option<Timestamp> {
         instant(&self.accepted_sent_at)
@@ -184,5 +191,21 @@ impl fmt::Debug for Token {
             .field("generation", &self.generation)
             .field("held", &self.held)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_was_asked_for_at_one_time_whatever_the_clocks_say_later() {
+        let held =
+            Held { generation: 1, sent_at: Timestamp::from_nanos(7_000_000_000), lifetime: None };
+        let token = Token::new(Secret::from("a-token"), None, 0, held, None).unwrap();
+        let seen =
+            |ahead| move |at: Timestamp| UnixTime::from_millis(at.as_nanos() / 1_000_000 + ahead);
+        assert_eq!(token.requested_at(seen(999)).as_secs(), 7);
+        assert_eq!(token.requested_at(seen(1000)).as_secs(), 7);
     }
 }

@@ -282,7 +282,8 @@ impl Passes {
     }
 
     fn issued(&self, token: &Token) -> u64 {
-        Stamp::new(token.held().sent_at, self.broker.clock()).wall().as_secs()
+        let on_the_wall = |at| Stamp::new(at, self.broker.clock()).wall();
+        token.requested_at(on_the_wall).as_secs()
     }
 
     fn credential_mark(&self, offered: &Offered) -> [u8; 8] {
