@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
 use super::stream::Detached;
@@ -13,6 +14,9 @@ use crate::callers::Peer;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: u32 = 1024;
+/// Bytes that the kernel keeps of an answer beyond those under way, which it would have grow to
+/// megabytes for a caller that reads none of them.
+const MOST_UNSENT: u32 = 128 * 1024;
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -135,6 +139,8 @@ impl Socket {
 
 impl From<TcpListener> for Socket {
     fn from(listener: TcpListener) -> Self {
+        // Its connections have it from here. Where it is refused, more memory of the kernel is used.
+        let _ = SockRef::from(&listener).set_tcp_notsent_lowat(MOST_UNSENT);
         Self(Kind::Tcp(listener))
     }
 }
