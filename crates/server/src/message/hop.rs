@@ -1,49 +1,48 @@
 //! What concerns one connection alone and goes no further (RFC 9110 §7.6.1).
 
 use bytes::Bytes;
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
-    HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
-};
+use http::header::{CONNECTION, HeaderName, TE, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
-/// Headers between two hops.
-static BETWEEN_HOPS: [HeaderName; 8] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Whether a header is between two hops. By their texts, names are told apart by length first.
+fn is_between_hops(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// Fields that may not come behind a body: they frame it, route it or say who asks (RFC 9110 §6.5.1).
-static NEVER_BEHIND: [HeaderName; 9] = [
-    AUTHORIZATION,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    COOKIE,
-    HOST,
-    TRAILER,
-    EXPECT,
-    HeaderName::from_static("bellwether-credential"),
-];
+fn is_never_behind(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization"
+            | "bellwether-credential"
+            | "content-encoding"
+            | "content-length"
+            | "content-type"
+            | "cookie"
+            | "expect"
+            | "host"
+            | "trailer"
+    )
+}
 
 /// Removes from a request's trailers what would have been removed from its head.
 pub(crate) fn clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            remove_each(&mut trailers, &BETWEEN_HOPS);
-            remove_each(&mut trailers, &NEVER_BEHIND);
+            remove(&mut trailers, |name| is_between_hops(name) || is_never_behind(name));
             Frame::trailers(trailers)
         }
         Err(frame) => frame,
@@ -62,7 +61,7 @@ pub(crate) struct Asked {
 /// Removes them, and what `Connection` names.
 pub(crate) fn strip(headers: &mut HeaderMap) -> Asked {
     let mut asked = Asked::default();
-    if !headers.keys().any(|name| BETWEEN_HOPS.contains(name)) {
+    if !headers.keys().any(is_between_hops) {
         return asked;
     }
     let trailers = |one: &str| one.eq_ignore_ascii_case("trailers");
@@ -81,16 +80,14 @@ pub(crate) fn strip(headers: &mut HeaderMap) -> Asked {
             headers.remove(name.as_str());
         }
     }
-    remove_each(headers, &BETWEEN_HOPS);
+    remove(headers, is_between_hops);
     asked
 }
 
-/// Removes these. Most are not there: to compare names costs less than to look each up.
-pub(crate) fn remove_each(headers: &mut HeaderMap, names: &[HeaderName]) {
-    for name in names {
-        if headers.keys().any(|there| there == name) {
-            headers.remove(name);
-        }
+/// Removes the headers with such names; mostly there are few or none, and looking each up costs more.
+pub(crate) fn remove(headers: &mut HeaderMap, is_meant: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_meant(name)).cloned() {
+        headers.remove(name);
     }
 }
 

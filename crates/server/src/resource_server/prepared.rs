@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRAILER};
+use http::header::{AUTHORIZATION, HOST, TRAILER};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -15,7 +15,9 @@ use crate::upstream::{RequestBody, ResourceServer};
 
 /// A cookie would speak for somebody else than the token does; the connection to the API frames the
 /// body by itself.
-static OURS: [HeaderName; 4] = [COOKIE, EXPECT, CREDENTIAL, CONTENT_LENGTH];
+fn goes_no_further(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "content-length" | "cookie" | "expect") || *name == CREDENTIAL
+}
 
 /// A request without what concerned the caller's connection, and without a token.
 pub(crate) struct Prepared {
@@ -38,7 +40,7 @@ impl Prepared {
     ) -> Self {
         let mut headers = parts.headers;
         let mut asked = hop::strip(&mut headers);
-        hop::remove_each(&mut headers, &OURS);
+        hop::remove(&mut headers, goes_no_further);
         headers.insert(HOST, server.host().clone());
         // In the place of what the caller showed; each attempt puts a token there.
         headers.insert(AUTHORIZATION, const { HeaderValue::from_static("") });
