@@ -13,6 +13,9 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+/// Steps of tasks between two looks for new events: each look is a system call, and a step is short.
+const EVENT_INTERVAL: u32 = 250;
+
 /// Carries what arrives, each in a task of its own.
 #[derive(Debug)]
 pub(crate) enum Crew<J> {
@@ -74,7 +77,8 @@ impl<J: Send + 'static> Crew<J> {
             let (jobs, arriving) = unbounded_channel();
             let load = Arc::<AtomicUsize>::default();
             let (hire, carried) = (hire.clone(), Arc::clone(&load));
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let mut runtime = Builder::new_current_thread();
+            let runtime = runtime.event_interval(EVENT_INTERVAL).enable_all().build()?;
             let name = format!("gateway-{number}");
             let work =
                 move || runtime.block_on(async move { work(arriving, hire(), carried).await });
