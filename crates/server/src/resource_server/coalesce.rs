@@ -257,7 +257,9 @@ async fn gather(mut body: Body) -> Result<Bytes, Resumed> {
         while let Some(frame) = body.frame().await {
             size += frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
             let is_data = frame.as_ref().is_ok_and(Frame::is_data);
-            read.push_back(frame);
+            // The next piece comes when the one before has left: a copy of it stays.
+            let copied = |frame: Frame<Bytes>| frame.map_data(|data| Bytes::copy_from_slice(&data));
+            read.push_back(if body.is_end_stream() { frame } else { frame.map(copied) });
             if !is_data || size > LARGEST {
                 return false;
             }

@@ -126,6 +126,19 @@ async fn identical_gets_in_flight_are_one_request() {
     assert_eq!(api.held(), 2);
 }
 
+/// It comes in pieces, and each of them is waited for by the one before.
+#[tokio::test]
+async fn an_answer_in_many_pieces_is_one_request_too() {
+    let body: &'static str = "x".repeat(300_000).leak();
+    let api = Held::start("", body).await;
+    let stage = api.stage(|_| {}).await;
+    let replies = api.crowd(&stage, |_| held()).await;
+    assert_eq!(api.held(), 1);
+    for reply in &replies {
+        assert_eq!((reply.status, reply.text() == body), (200, true));
+    }
+}
+
 #[tokio::test]
 async fn what_differs_is_asked_for_itself() {
     let api = Held::start("Vary: X-Tenant\r\n", "{}").await;
