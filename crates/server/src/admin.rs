@@ -116,10 +116,7 @@ impl Admin {
         let path = request.uri().path().to_owned();
         let answer = match (&method, path.as_str()) {
             (&Method::GET | &Method::HEAD, path) => self.read(path),
-            (&Method::POST, path) => match self.change(path, request).await {
-                Ok(answer) => answer,
-                Err(refusal) => refusal.into(),
-            },
+            (&Method::POST, path) => self.change(path, request).await.unwrap_or_else(Answer::from),
             _ => Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",

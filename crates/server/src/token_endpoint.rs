@@ -55,10 +55,7 @@ impl Gateway {
             Some(known) => self.hand_out_again(known, memory).await,
             None => self.grant(asked, memory, peer).await,
         };
-        match answer {
-            Ok(answer) => answer,
-            Err(refusal) => refusal.into(),
-        }
+        answer.unwrap_or_else(Answer::from)
     }
 
     async fn grant(

@@ -73,10 +73,7 @@ impl Gateway {
         body: &Bytes,
         peer: &Peer,
     ) -> Answer {
-        match self.try_credential(method, rest, headers, body, peer).await {
-            Ok(answer) => answer,
-            Err(refusal) => refusal.into(),
-        }
+        self.try_credential(method, rest, headers, body, peer).await.unwrap_or_else(Answer::from)
     }
 
     async fn try_credential(
