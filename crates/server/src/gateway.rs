@@ -1,12 +1,10 @@
 //! The gateway listener: which path leads where.
 
 use std::collections::HashMap;
-use std::future::{poll_fn, ready};
+use std::future::ready;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::{Broker, Exchange, Handle};
@@ -14,8 +12,6 @@ use futures_util::future::Either;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::error::Elapsed;
-use tokio::time::timeout;
 
 use crate::answer::{Answer, Refusal};
 use crate::apart::apart;
@@ -23,7 +19,9 @@ use crate::beside::{ext_authz, rest};
 use crate::callers::remembered::Asked;
 use crate::callers::{Callers, Clients, Connection, MAX_FORM, Offered, Passes};
 use crate::listener::{Places, Service};
-use crate::message::{Hosts, NotWhole, refuse_other_sites, refuse_secrets_in_query, strict, whole};
+use crate::message::{
+    Hosts, NotWhole, awaited, refuse_other_sites, refuse_secrets_in_query, strict, whole,
+};
 use crate::resource_server::{Alike, Begun};
 use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
 use crate::upstream::Pool;
@@ -199,7 +197,7 @@ impl Gateway {
         connection: &Connection,
     ) -> Answer {
         let Connection { peer, memory, .. } = connection;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         // What Envoy puts behind its question is the address of another request.
         let about_another = matches!(&endpoint, Endpoint::Credential(rest) if rest::is_about(rest));
         let ours = if about_another { Ok(()) } else { refuse_secrets_in_query(&parts.uri) };
@@ -218,7 +216,8 @@ impl Gateway {
             answer.headers_mut().insert(http::header::ALLOW, allowed);
             return answer;
         }
-        let body = match at_once(pin!(whole(body, MAX_FORM)), self.settings.body_timeout).await {
+        let body = pin!(whole(body, MAX_FORM));
+        let body = match awaited(body, &mut parts, self.settings.body_timeout).await {
             Ok(Ok(body)) => body,
             Err(_) => return Refusal::too_slow().into(),
             Ok(Err(NotWhole::TooLong | NotWhole::Broken(_))) => {
@@ -305,17 +304,6 @@ enum Endpoint {
     Token,
     Revocation,
     Credential(String),
-}
-
-/// What is ready needs no timer.
-async fn at_once<T>(
-    mut future: Pin<&mut impl Future<Output = T>>,
-    patience: Duration,
-) -> Result<T, Elapsed> {
-    match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-        Poll::Ready(done) => Ok(done),
-        Poll::Pending => timeout(patience, future).await,
-    }
 }
 
 /// The one bearer token of a request (RFC 6750 §2.1).

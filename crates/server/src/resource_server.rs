@@ -8,6 +8,7 @@ mod cache;
 mod coalesce;
 mod prepared;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,9 @@ use bellwether_broker::oauth::retry_after;
 use bellwether_broker::{PATIENCE, Refusal as Refused, Token};
 use http::header::{AUTHORIZATION, DATE, RETRY_AFTER};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
 
 use self::alike::Asked;
 use self::prepared::Prepared;
@@ -28,7 +27,7 @@ use crate::answer::{Answer, Body, Refusal};
 use crate::apart::apart;
 use crate::callers::{Connection, LeadsTo, Offered};
 use crate::gateway::Gateway;
-use crate::message::{hop, strict};
+use crate::message::{awaited, copied_value, copy, hop, strict};
 use crate::replay::Kept;
 use crate::settings::Vendor;
 use crate::token_endpoint::no_token;
@@ -42,7 +41,6 @@ pub(crate) use coalesce::Alike;
 struct Route {
     access: Access,
     server: Arc<ResourceServer>,
-    target: PathAndQuery,
 }
 
 /// Whose token goes in.
@@ -94,12 +92,12 @@ impl Gateway {
         request: Request<Incoming>,
         connection: &Connection,
     ) -> Result<Begun, Refusal> {
-        let (parts, body) = request.into_parts();
-        let route = self.route(&parts, connection)?;
+        let (mut parts, body) = request.into_parts();
+        let route = self.route(&mut parts, connection)?;
         match Kept::none(body) {
             Ok(none) if self.alike.is_none() || matches!(route.access, Access::Own(..)) => {
-                let Route { access, server, target } = route;
-                let prepared = Prepared::new(parts, none, server, target);
+                let Route { access, server } = route;
+                let prepared = Prepared::new(parts, none, server);
                 Ok(Begun::Ready(Ready { access, prepared }))
             }
             body => Ok(Begun::Waiting(Waiting { route, parts, body })),
@@ -121,28 +119,28 @@ impl Gateway {
         waiting: Waiting,
         pool: &Arc<Pool>,
     ) -> Result<Answer, Refusal> {
-        let Waiting { route: Route { access, server, target }, parts, body } = waiting;
+        let Waiting { route: Route { access, server }, mut parts, body } = waiting;
         let shared = self.alike.as_ref().zip(match &access {
             Access::Shared(offered, _) => Some(offered),
             Access::Own(..) => None,
         });
-        let shared = shared
-            .map(|(alike, offered)| (alike, Asked::of(&offered.handle.name(), &parts, &target)));
+        let shared =
+            shared.map(|(alike, offered)| (alike, Asked::of(&offered.handle.name(), &parts)));
         let body = match body {
             Ok(none) => none,
-            Err(body) => self.keep(body).await?,
+            Err(body) => self.keep(body, &mut parts).await?,
         };
-        let mut prepared = Prepared::new(parts, body, server, target);
-        match shared {
-            None => self.ask(&access, &mut prepared, pool).await,
-            Some((alike, asked)) => {
-                let (clock, prepared) = (self.broker.clock().as_ref(), &mut prepared);
-                alike.answer(asked, clock, self.ask(&access, prepared, pool)).await
-            }
-        }
+        let mut prepared = Prepared::new(parts, body, server);
+        let prepared = &mut prepared;
+        let Some((alike, asked)) = shared else {
+            return apart(|| self.ask(&access, prepared, pool)).await;
+        };
+        let asking = self.ask(&access, prepared, pool);
+        apart(|| alike.answer(asked, self.broker.clock().as_ref(), asking)).await
     }
 
-    fn route(&self, parts: &Parts, connection: &Connection) -> Result<Route, Refusal> {
+    /// Where a request goes, whose target becomes the API's.
+    fn route(&self, parts: &mut Parts, connection: &Connection) -> Result<Route, Refusal> {
         if matches!(parts.method, Method::TRACE | Method::CONNECT) {
             return Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -162,7 +160,7 @@ impl Gateway {
         let access = match self.access(connection, (&parts.method, path, &parts.headers))? {
             (LeadsTo::Credential(offered), caller) => Access::Shared(offered, caller),
             (LeadsTo::Itself(vendor), _) => {
-                let value = parts.headers.get(AUTHORIZATION).cloned();
+                let value = parts.headers.get(AUTHORIZATION).map(copied_value);
                 Access::Own(vendor, value.ok_or_else(Refusal::unauthorized)?)
             }
         };
@@ -175,15 +173,21 @@ impl Gateway {
         let target = asked.and_then(|asked| server.target(asked, path));
         let target =
             target.ok_or_else(|| Refusal::invalid_request("the path cannot be sent on"))?;
-        Ok(Route { access, server, target })
+        parts.uri = Uri::from(target);
+        Ok(Route { access, server })
     }
 
     /// Keeps a small body for a replay.
-    async fn keep(&self, body: Incoming) -> Result<Kept, Refusal> {
-        timeout(self.settings.body_timeout, Kept::of(body, self.settings.replay_body))
-            .await
+    async fn keep(&self, body: Incoming, head: &mut Parts) -> Result<Kept, Refusal> {
+        let keeping = pin!(Kept::of(body, self.settings.replay_body));
+        let kept = awaited(keeping, head, self.settings.body_timeout).await;
+        let kept = kept
             .map_err(|_| Refusal::too_slow())?
-            .map_err(|_| Refusal::invalid_request("the request body broke off"))
+            .map_err(|_| Refusal::invalid_request("the request body broke off"))?;
+        if !kept.is_at_hand() {
+            copy(head);
+        }
+        Ok(kept)
     }
 
     /// Asks the API, and once more where that helps.

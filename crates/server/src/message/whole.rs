@@ -1,6 +1,6 @@
 //! A body as one piece.
 //!
-//! A piece that came alone is taken as it is. Further ones are copied together: each of them holds the
+//! A piece that is all of it is taken as it is. Others are copied together: each of them holds the
 //! buffer that it was read into, and a caller that sends single bytes would have us hold a buffer for
 //! each.
 
@@ -22,27 +22,22 @@ pub(crate) async fn whole<B>(mut body: B, most: usize) -> Result<Bytes, NotWhole
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let mut first = Bytes::new();
     let mut together = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(NotWhole::Broken)?.into_data() else { continue };
-        if first.len().max(together.len()) + data.len() > most {
+        if together.len() + data.len() > most {
             return Err(NotWhole::TooLong);
         }
-        if first.is_empty() && together.is_empty() {
-            first = data;
-        } else {
-            if together.is_empty() {
-                together.extend_from_slice(&first);
-                first = Bytes::new();
-            }
-            together.extend_from_slice(&data);
+        let is_last = body.is_end_stream();
+        if is_last && together.is_empty() {
+            return Ok(data);
         }
-        if body.is_end_stream() {
+        together.extend_from_slice(&data);
+        if is_last {
             break;
         }
     }
-    Ok(if together.is_empty() { first } else { together.into() })
+    Ok(together.into())
 }
 
 #[cfg(test)]

@@ -19,8 +19,9 @@ use http::header::{
     PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::request::Parts;
-use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::message::{copied, copied_value};
 
 /// Meant for the gateway alone, and not sent on.
 const OF_CALLERS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
@@ -62,11 +63,11 @@ pub(crate) struct Written {
 }
 
 impl Asked {
-    /// A request with a credential's token for `target`.
-    pub(crate) fn of(credential: &str, request: &Parts, target: &PathAndQuery) -> Self {
+    /// A request for the API with a credential's token.
+    pub(crate) fn of(credential: &str, request: &Parts) -> Self {
         let credential = credential.to_owned();
         if !request.method.is_safe() {
-            return Self::Write(Written { credential, path: target.path().to_owned() });
+            return Self::Write(Written { credential, path: request.uri.path().to_owned() });
         }
         let fields = &request.headers;
         let has_body = fields.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
@@ -79,13 +80,14 @@ impl Asked {
         let mut selecting: Vec<(HeaderName, HeaderValue)> = fields
             .iter()
             .filter(|(name, _)| selects(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
+            .map(|(name, value)| (name.clone(), copied_value(value)))
             .collect();
         // The order of values of one name stays, that of names means nothing.
         selecting.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
-        let key = Key { credential, target: target.to_string(), fields: selecting };
+        let key = Key { credential, target: request.uri.to_string(), fields: selecting };
         let is_plain = !fields.keys().any(is_part);
-        let mut fields = fields.clone();
+        // An answer is kept with them.
+        let mut fields = copied(fields);
         for secret in OF_CALLERS {
             fields.remove(secret);
         }
@@ -270,8 +272,7 @@ mod tests {
         let mut request = http::Request::get(target).body(()).expect("a request");
         *request.headers_mut() = fields(lines);
         let (parts, ()) = request.into_parts();
-        let target = parts.uri.path_and_query().expect("a target");
-        match Asked::of("polling", &parts, target) {
+        match Asked::of("polling", &parts) {
             Asked::Question(question) => Some(question),
             Asked::Write(_) | Asked::Other => None,
         }

@@ -179,7 +179,7 @@ mod tests {
         let request = Request::builder().method(method).uri(target).body(()).expect("a request");
         let (mut parts, ()) = request.into_parts();
         parts.headers = fields(lines);
-        Asked::of("polling", &parts, parts.uri.path_and_query().expect("a target"))
+        Asked::of("polling", &parts)
     }
 
     fn question(target: &str, lines: &[(&'static str, &'static str)]) -> Question {

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use super::alike::{Asked, Key, Question, Written, freshness, may_be_shared};
 use super::cache::{Cache, Hit, Whole};
 use crate::answer::{Answer, Body, BodyError, Refusal, full, streamed};
+use crate::message::copied;
 use crate::settings::GatewaySettings;
 
 /// A larger answer is not held back to be shared.
@@ -192,7 +193,7 @@ impl Alike {
             Err(rest) => return Ok((Response::from_parts(parts, streamed(rest)), None)),
         };
         let asked = question.fields.clone();
-        let fields = parts.headers.clone();
+        let fields = copied(&parts.headers);
         let whole = Arc::new(Whole { status, fields, body: body.clone(), asked });
         // What was asked before a write ended may not know of it.
         let unwritten = self.writes.load(Ordering::Relaxed) == writes;
@@ -257,9 +258,10 @@ async fn gather(mut body: Body) -> Result<Bytes, Resumed> {
         while let Some(frame) = body.frame().await {
             size += frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
             let is_data = frame.as_ref().is_ok_and(Frame::is_data);
-            // The next piece comes when the one before has left: a copy of it stays.
+            // The next piece comes when the one before has left, and what is kept is to hold no more
+            // than it says: copies stay.
             let copied = |frame: Frame<Bytes>| frame.map_data(|data| Bytes::copy_from_slice(&data));
-            read.push_back(if body.is_end_stream() { frame } else { frame.map(copied) });
+            read.push_back(frame.map(copied));
             if !is_data || size > LARGEST {
                 return false;
             }
@@ -346,6 +348,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::message::buffer;
 
     fn alike(cache: Option<Duration>) -> Alike {
         let settings = GatewaySettings { coalesce: true, cache, ..GatewaySettings::default() };
@@ -355,7 +358,7 @@ mod tests {
     fn asked(method: &str, target: &str) -> Asked {
         let request = Request::builder().method(method).uri(target).body(()).expect("a request");
         let (parts, ()) = request.into_parts();
-        Asked::of("polling", &parts, parts.uri.path_and_query().expect("a target"))
+        Asked::of("polling", &parts)
     }
 
     fn reply(fields: &[(&'static str, &'static str)], body: &'static str) -> Answer {
@@ -483,5 +486,27 @@ mod tests {
         }
         let kept = || async { Ok(reply(&fields, "not asked")) };
         assert_eq!(text(alike.answer(asked("GET", "/a"), &clock, kept()).await).await, "after");
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_holds_no_buffer_that_it_was_read_into() {
+        let alike = alike(Some(Duration::from_secs(5)));
+        let clock = SystemClock::new();
+        let (bytes, buffer) = buffer("text/plain public, max-age=60 body");
+        let value = |from: usize, to: usize| {
+            HeaderValue::from_maybe_shared(bytes.slice(from..to)).expect("a value")
+        };
+        let request = Request::get("/a").header("accept", value(0, 10)).header("x", value(0, 4));
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        let mut answer = Response::new(full(bytes.slice(30..)));
+        answer.headers_mut().insert("cache-control", value(11, 29));
+        drop(bytes);
+        let question = Asked::of("polling", &parts);
+        assert_eq!(text(alike.answer(question, &clock, async { Ok(answer) }).await).await, "body");
+        let again = Asked::of("polling", &parts);
+        drop(parts);
+        assert_eq!(Arc::strong_count(&buffer), 1, "nothing but the test holds it");
+        let kept = alike.answer(again, &clock, async { Ok(reply(&[], "not asked")) });
+        assert_eq!(text(kept.await).await, "body");
     }
 }

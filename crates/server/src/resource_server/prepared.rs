@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HOST, TRAILER};
 use http::request::Parts;
-use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::upgrade::OnUpgrade;
 
@@ -26,18 +25,13 @@ pub(crate) struct Prepared {
     pub(crate) body: Kept,
     /// The caller's connection, where it wants to go on with another protocol.
     pub(crate) upgrade: Option<OnUpgrade>,
-    target: PathAndQuery,
+    target: Uri,
     headers: HeaderMap,
 }
 
 impl Prepared {
     /// Strips what goes no further.
-    pub(crate) fn new(
-        mut parts: Parts,
-        body: Kept,
-        server: Arc<ResourceServer>,
-        target: PathAndQuery,
-    ) -> Self {
+    pub(crate) fn new(mut parts: Parts, body: Kept, server: Arc<ResourceServer>) -> Self {
         let mut headers = parts.headers;
         let mut asked = hop::strip(&mut headers);
         hop::remove(&mut headers, goes_no_further);
@@ -56,14 +50,14 @@ impl Prepared {
             asked.upgrade = None;
         }
         asked.ask_again(&mut headers);
-        Self { server, method: parts.method, body, upgrade, target, headers }
+        Self { server, method: parts.method, body, upgrade, target: parts.uri, headers }
     }
 
     /// The request to send now.
     pub(crate) fn request(&mut self, authorization: &HeaderValue) -> Request<RequestBody> {
         let mut request = Request::new(self.body.take());
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = Uri::from(self.target.clone());
+        *request.uri_mut() = self.target.clone();
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         request
