@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 
-/// Bytes on their way, beyond which no more are read.
-const MOST: usize = 8 * 1024;
+/// Bytes on their way, beyond which no more are read: one piece of 8 KiB is enough of them.
+const MOST: usize = 4 * 1024;
 /// A piece that holds at least twice as much as it says.
 const SMALL: usize = 4 * 1024;
 
