@@ -38,4 +38,4 @@ pub use message::{Message, Reading, Readings, read_all};
 pub use origin::{Answers, Arrived, Manner, Origin, Script, Then, echo};
 pub use reply::Reply;
 pub use report::{Line, Report};
-pub use slow::{Slow, slow};
+pub use slow::{DEFAULT_CAP, Slow, slow};

@@ -44,16 +44,21 @@ impl Slow {
     }
 }
 
-/// What a slow caller sends first, then a byte of at a time, and what each may cost where all of
-/// them together cost much.
+/// Connections that the gateway takes unless it is told otherwise.
+pub const DEFAULT_CAP: usize = 1024;
+/// Where it is told to take more, at most so many bytes for each.
+const MOST_EACH: u64 = 20 * 1024;
+
+/// What a slow caller sends first, then a byte of at a time, and what each may cost above the default
+/// cap.
 #[rustfmt::skip]
 const WAYS: [(&str, &str, &str, u64); 5] = [
     ("nothing",             "",                                                   "",  MOST_EACH),
     ("half a head",         "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Half: ",  "",  MOST_EACH),
     ("a head byte by byte", "GET /slow HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",  "y", MOST_EACH),
     ("a body byte by byte", "POST /slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 5000\r\n\r\n", "y", MOST_EACH),
-    // The engines of both sides read ahead, 16 KiB each.
-    ("an answer not read",  "GET /large HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n", "", 64 * 1024),
+    // A piece of the answer, and the buffers of both engines.
+    ("an answer not read",  "GET /large HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n", "", 48 * 1024),
 ];
 
 /// Opens so many connections in each way, of which `cap` may stay, holds them for so long, and lets
@@ -106,15 +111,16 @@ pub async fn slow(
     played
 }
 
-/// At most this much for a connection that is kept above what all may take together.
-const MOST_EACH: u64 = 20 * 1024;
-
 impl Slow {
     fn judge(&mut self, beside: &Latencies, pressure: &Pressure, most_each: u64, cap: u64) {
         if self.held > cap {
             self.complaints.push(format!("{} are held, and {cap} may be", self.held));
         }
-        if self.over_idle > MOST_MEMORY && self.each() > most_each {
+        let is_much = match self.held > DEFAULT_CAP as u64 {
+            true => self.each() > most_each,
+            false => self.over_idle > MOST_MEMORY,
+        };
+        if is_much {
             self.complaints.push(format!(
                 "{} MiB over idle, {} bytes a connection",
                 self.over_idle >> 20,

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bellwether_hostile::{
-    ANSWER_CASES, Answers, Bed, Flood, Manner, Origin, Pressure, Report, Script, Slow, Then,
+    ANSWER_CASES, Answers, Bed, DEFAULT_CAP, Flood, Manner, Origin, Pressure, Report, Script, Slow, Then,
     answer_cases, answers, corpus, echo, floods, framing, scripted, slow, speaks_http2,
 };
 use bellwether_lab::Running;
@@ -29,8 +29,6 @@ use crate::stage::{CLIENT, NAME, Workshop};
 
 /// As long as the cases count on.
 const KEY: &str = "simulated-secret-hostile-caller-0123";
-/// Connections that the gateway takes unless it is told otherwise.
-const DEFAULT_CAP: usize = 1024;
 /// More than sockets hold on their own.
 const LARGE: u64 = 1 << 40;
 
@@ -46,6 +44,9 @@ pub(crate) struct Hostile {
     /// Slow connections at the same time; 10,000 for the long run
     #[arg(long, default_value_t = 1600, value_name = "N")]
     connections: usize,
+    /// Slow connections that the gateway is told to take; else its default counts
+    #[arg(long, value_name = "N")]
+    cap: Option<usize>,
     /// How long slow connections are held, and the longest of each flood, in seconds
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     hold: u64,
@@ -187,13 +188,10 @@ impl Hostile {
             "wrong!",
         ]);
         // Where there are not enough for the default, another cap is met.
-        let (cap, limit) = match self.connections {
-            few if few <= DEFAULT_CAP => {
-                let cap = few * 3 / 4;
-                (cap, format!("max_connections = {}", cap.max(1)))
-            }
-            _ => (DEFAULT_CAP, String::new()),
-        };
+        let few = (self.connections <= DEFAULT_CAP).then(|| (self.connections * 3 / 4).max(1));
+        let cap = self.cap.or(few);
+        let limit = cap.map(|cap| format!("max_connections = {cap}")).unwrap_or_default();
+        let cap = cap.unwrap_or(DEFAULT_CAP);
         let scene = Scene::set(workshop, Manner::Strict, large, &limit)?;
         let pressure = scene.pressure(workshop, self.least_latency);
         let hold = Duration::from_secs(self.hold.max(1));
