@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bellwether_hostile::{
-    ANSWER_CASES, Answers, Bed, DEFAULT_CAP, Flood, Manner, Origin, Pressure, Report, Script, Slow, Then,
-    answer_cases, answers, corpus, echo, floods, framing, scripted, slow, speaks_http2,
+    ANSWER_CASES, Answers, Bed, DEFAULT_CAP, Flood, Manner, Origin, Pressure, Report, Script, Slow,
+    Then, answer_cases, answers, corpus, echo, floods, framing, scripted, slow, speaks_http2,
 };
 use bellwether_lab::Running;
 use bellwether_lifecycle::Timestamp;
