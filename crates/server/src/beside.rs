@@ -5,6 +5,3 @@ mod authorization;
 pub(crate) mod ext_authz;
 mod grpc;
 pub(crate) mod rest;
-mod trusted;
-
-pub use trusted::TrustedProxy;

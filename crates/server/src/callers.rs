@@ -11,6 +11,7 @@ mod guesses;
 mod passes;
 pub(crate) mod remembered;
 mod token_request;
+mod trusted;
 
 pub(crate) use access::CREDENTIAL;
 pub(crate) use clients::Clients;
@@ -18,3 +19,5 @@ pub(crate) use configured::{Callers, Mark, Offered};
 pub(crate) use connection::{Certificate, Connection, Peer};
 pub(crate) use passes::{LeadsTo, Passes};
 pub(crate) use token_request::{CallersRequest, MAX_FORM};
+pub use trusted::TrustedProxy;
+pub(crate) use trusted::{is_trusted, was_forwarded};

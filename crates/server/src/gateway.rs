@@ -13,6 +13,7 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
+use crate::alike::Alike;
 use crate::answer::{Answer, Refusal};
 use crate::apart::apart;
 use crate::beside::{ext_authz, rest};
@@ -22,7 +23,7 @@ use crate::listener::{Places, Service};
 use crate::message::{
     Hosts, NotWhole, awaited, refuse_other_sites, refuse_secrets_in_query, strict, whole,
 };
-use crate::resource_server::{Alike, Begun};
+use crate::resource_server::Begun;
 use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
 use crate::upstream::Pool;
 

@@ -11,6 +11,7 @@
 //! There is no token in anything the admin listener answers.
 
 mod admin;
+mod alike;
 mod answer;
 mod apart;
 mod beside;
@@ -36,7 +37,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use admin::{Admin, CredentialView, Scrape};
-pub use beside::TrustedProxy;
+pub use callers::TrustedProxy;
 pub use gateway::{Configured, Gateway};
 pub use listener::{
     ClientAuth, ConnectionLimits, Listeners, Socket, Tls, TlsError, TlsMaterial, bind,

@@ -3,9 +3,6 @@
 //! What nearly every request does is done in place. What few do (wait for a token, for a body, for a
 //! cure) is kept apart, so that the others do not carry its state about.
 
-mod alike;
-mod cache;
-mod coalesce;
 mod prepared;
 
 use std::pin::pin;
@@ -21,8 +18,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use self::alike::Asked;
 use self::prepared::Prepared;
+use crate::alike::Asked;
 use crate::answer::{Answer, Body, Refusal};
 use crate::apart::apart;
 use crate::callers::{Connection, LeadsTo, Offered};
@@ -34,8 +31,6 @@ use crate::token_endpoint::no_token;
 use crate::upstream::{
     AnswerBody, Over, Pool, ResourceServer, SendError, Unsent, is_ambiguous, join,
 };
-
-pub(crate) use coalesce::Alike;
 
 /// Where a request goes, and with whose token.
 struct Route {

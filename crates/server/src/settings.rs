@@ -10,10 +10,9 @@ use bellwether_broker::lifecycle::{Quota, UnixTime};
 use bellwether_broker::oauth::Secret;
 use http::Method;
 
-use crate::upstream::ResourceServer;
-
-use crate::beside::TrustedProxy;
+use crate::callers::TrustedProxy;
 use crate::listener::ConnectionLimits;
+use crate::upstream::ResourceServer;
 
 /// What callers are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

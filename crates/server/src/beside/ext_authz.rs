@@ -15,9 +15,8 @@ use hyper::body::Incoming;
 
 use super::authorization::{About, Asker};
 use super::grpc;
-use super::trusted::is_trusted;
 use crate::answer::{Answer, Refusal};
-use crate::callers::{CREDENTIAL, Peer};
+use crate::callers::{CREDENTIAL, Peer, is_trusted};
 use crate::gateway::Gateway;
 use crate::message::refuse_other_sites;
 

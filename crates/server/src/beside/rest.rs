@@ -9,9 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::authorization::{About, Asker};
-use super::trusted::{is_trusted, was_forwarded};
 use crate::answer::{Answer, Refusal, empty, json};
-use crate::callers::{CREDENTIAL, LeadsTo, Mark, Offered, Peer};
+use crate::callers::{CREDENTIAL, LeadsTo, Mark, Offered, Peer, is_trusted, was_forwarded};
 use crate::gateway::Gateway;
 use crate::settings::HandOut;
 use crate::token_endpoint::{expires_in, no_token};

@@ -3,7 +3,7 @@
 //! The first who asks leads: its request goes to the API, and those who ask the same meanwhile
 //! follow. If its answer turns out to be small, whole and nobody's own, all of them get it; else they
 //! ask for themselves. A leader that goes away leaves its place to one of those who followed. What
-//! may be shared or kept is decided in [`alike`](super::alike).
+//! may be shared or kept is decided in [`question`](super::question).
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -21,8 +21,8 @@ use http_body_util::BodyExt;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::alike::{Asked, Key, Question, Written, freshness, may_be_shared};
 use super::cache::{Cache, Hit, Whole};
+use super::question::{Asked, Key, Question, Written, freshness, may_be_shared};
 use crate::answer::{Answer, Body, BodyError, Refusal, full, streamed};
 use crate::message::copied;
 use crate::settings::GatewaySettings;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use http::HeaderMap;
 
-use crate::callers::Peer;
+use super::Peer;
 
 /// A peer, or a network of them, that may pass requests on: `10.0.0.0/8`, `10.0.0.7` or `unix`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Answers that are kept for a short while (RFC 9111), within a bound of time and one of size.
 //!
-//! What may be kept, and for how long, says [`alike`](super::alike). Nothing stale is ever given out,
+//! What may be kept, and for how long, says [`question`](super::question). Nothing stale is ever given out,
 //! so nothing is revalidated: whoever asks too late asks the API. Pure: `now` is a parameter.
 
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +11,7 @@ use bellwether_broker::lifecycle::Timestamp;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::alike::{Key, Question, Written, varies_alike};
+use super::question::{Key, Question, Written, varies_alike};
 
 /// One answer takes at most this share of the cache.
 const LARGEST_SHARE: usize = 8;
@@ -160,7 +160,7 @@ mod tests {
     use http::{HeaderName, HeaderValue, Request};
 
     use super::*;
-    use crate::resource_server::alike::Asked;
+    use crate::alike::Asked;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
