@@ -21,11 +21,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::answer::{Answer, Refusal, json, streamed, text, without_body};
-use crate::beside::rest::is_json;
-use crate::gateway::{Gateway, bearer};
+use crate::answer::{Answer, json, streamed, text, without_body};
+use crate::gateway::Gateway;
 use crate::listener::{ConnectionLimits, Places};
-use crate::message::{Hosts, refuse_other_sites, refuse_secrets_in_query};
+use crate::message::{Hosts, bearer, is_json, refuse_other_sites, refuse_secrets_in_query};
+use crate::refusal::Refusal;
 use crate::settings::AdminSettings;
 
 pub use scrape::Scrape;

@@ -1,31 +1,16 @@
-//! The gateway listener: which path leads where.
+//! What the gateway listener knows and holds: its surfaces are `front`'s to find.
 
 use std::collections::HashMap;
-use std::future::ready;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 
-use bellwether_broker::oauth::Secret;
 use bellwether_broker::{Broker, Exchange, Handle};
-use futures_util::future::Either;
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use hyper::body::Incoming;
 
 use crate::alike::Alike;
-use crate::answer::{Answer, Refusal};
-use crate::apart::apart;
-use crate::beside::{ext_authz, rest};
-use crate::callers::remembered::Asked;
-use crate::callers::{Callers, Clients, Connection, MAX_FORM, Offered, Passes};
-use crate::listener::{Places, Service};
-use crate::message::{
-    Hosts, NotWhole, awaited, refuse_other_sites, refuse_secrets_in_query, strict, whole,
-};
-use crate::resource_server::Begun;
+use crate::callers::{Callers, Clients, Known, Offered, Passes};
+use crate::listener::Places;
+use crate::message::Hosts;
 use crate::settings::{CallerSettings, GatewaySettings, HandOut, Vendor};
-use crate::upstream::Pool;
 
 /// What callers talk to.
 #[derive(Debug)]
@@ -44,9 +29,9 @@ pub struct Gateway {
     pub(crate) refusals_are_400: bool,
     /// Where each vendor's API paths begin; none where one of them takes every path.
     pub(crate) api_prefixes: Option<Vec<String>>,
+    pub(crate) token_paths: Vec<String>,
+    pub(crate) revoke_path: String,
     configured: Vec<Offered>,
-    token_paths: Vec<String>,
-    revoke_path: String,
 }
 
 /// A configured credential and the vendor it belongs to.
@@ -146,172 +131,9 @@ impl Gateway {
         }
     }
 
-    /// Where a request leads.
-    ///
-    /// # Errors
-    /// When it leads nowhere.
-    fn way(&self, request: &Request<Incoming>, connection: &Connection) -> Result<Way, Refusal> {
-        if !self.is_ours(request, connection) {
-            return Err(Refusal::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                "misdirected_request",
-                "the Host is not one of this listener's; add it to [gateway] hosts",
-            ));
-        }
-        // Who frames a body oddly may have meant another end of it.
-        strict::check(request).map_err(Refusal::and_close)?;
-        let path = request.uri().path();
-        if self.token_paths.iter().any(|token_path| token_path == path) {
-            Ok(Way::Form(Endpoint::Token))
-        } else if path == self.revoke_path || path == "/oauth/revoke" {
-            Ok(Way::Form(Endpoint::Revocation))
-        } else if path == ext_authz::CHECK {
-            Ok(Way::Check)
-        } else if path.starts_with("/bellwether/") {
-            let rest = path.strip_prefix(rest::PREFIX).ok_or_else(Refusal::not_found)?;
-            Ok(Way::Form(Endpoint::Credential(rest.to_owned())))
-        } else {
-            Ok(Way::ResourceServer)
-        }
+    /// Who may use something here.
+    pub(crate) fn known(&self) -> Known<'_> {
+        let (callers, passes) = (&self.callers, &self.passes);
+        Known { callers, passes, has_clients: self.clients.is_some() }
     }
-
-    /// Whether its `Host` names us; a connection that was asked for one mostly goes on with it.
-    fn is_ours<B>(&self, request: &Request<B>, connection: &Connection) -> bool {
-        let mut named = request.headers().get_all(HOST).iter();
-        let (Some(host), None) = (named.next(), named.next()) else { return false };
-        let is_plain = request.uri().authority().is_none();
-        if is_plain && connection.host.get().is_some_and(|known| known == host) {
-            return true;
-        }
-        let is_ours = self.hosts.allow(request.headers(), request.uri());
-        if is_ours && is_plain {
-            // A copy: the original would hold the bytes that it was read from.
-            let _ = HeaderValue::from_bytes(host.as_bytes()).map(|host| connection.host.set(host));
-        }
-        is_ours
-    }
-
-    async fn form(
-        &self,
-        request: Request<Incoming>,
-        endpoint: Endpoint,
-        connection: &Connection,
-    ) -> Answer {
-        let Connection { peer, memory, .. } = connection;
-        let (mut parts, body) = request.into_parts();
-        // What Envoy puts behind its question is the address of another request.
-        let about_another = matches!(&endpoint, Endpoint::Credential(rest) if rest::is_about(rest));
-        let ours = if about_another { Ok(()) } else { refuse_secrets_in_query(&parts.uri) };
-        if let Err(refusal) = ours.and_then(|()| refuse_other_sites(&parts.headers)) {
-            return refusal.into();
-        }
-        let post_only = !matches!(endpoint, Endpoint::Credential(_));
-        if post_only && parts.method != Method::POST {
-            let mut answer: Answer = Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "this endpoint takes POST (RFC 6749 §3.2)",
-            )
-            .into();
-            let allowed = HeaderValue::from_static("POST");
-            answer.headers_mut().insert(http::header::ALLOW, allowed);
-            return answer;
-        }
-        let body = pin!(whole(body, MAX_FORM));
-        let body = match awaited(body, &mut parts, self.settings.body_timeout).await {
-            Ok(Ok(body)) => body,
-            Err(_) => return Refusal::too_slow().into(),
-            Ok(Err(NotWhole::TooLong | NotWhole::Broken(_))) => {
-                return Refusal::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "invalid_request",
-                    "the body is larger than 64 KiB, or broke off",
-                )
-                .into();
-            }
-        };
-        match endpoint {
-            Endpoint::Token => {
-                let asked = Asked { uri: &parts.uri, headers: &parts.headers, body: &body };
-                self.token(asked, memory, peer).await
-            }
-            Endpoint::Revocation => self.revoke(&parts.uri, &parts.headers, &body, peer).await,
-            Endpoint::Credential(rest) => {
-                self.credential(&parts.method, &rest, &parts.headers, &body, peer).await
-            }
-        }
-    }
-}
-
-/// The gateway as one worker serves it, over connections of its own to the APIs.
-#[derive(Debug)]
-pub(crate) struct Front {
-    gateway: Arc<Gateway>,
-    pool: Arc<Pool>,
-}
-
-impl Front {
-    /// On the current runtime.
-    pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
-        let GatewaySettings { answer_timeout, silence, .. } = gateway.settings;
-        Self { gateway, pool: Pool::start(answer_timeout, silence) }
-    }
-}
-
-impl Service for Front {
-    /// What nearly every request needs is carried about by its connection, the rest is apart. The
-    /// first look is taken at once: a future has room for all that it was made of, for good.
-    fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        connection: Arc<Connection>,
-    ) -> impl Future<Output = Answer> + Send {
-        let gateway = &self.gateway;
-        let begun = match gateway.way(&request, &connection) {
-            Err(refusal) => Err(refusal),
-            Ok(Way::ResourceServer) => gateway.begin(request, &connection),
-            Ok(Way::Check) => {
-                let check = async move { self.gateway.check(request, &connection.peer).await };
-                return Either::Right(apart(|| check));
-            }
-            Ok(Way::Form(endpoint)) => {
-                let form = async move { self.gateway.form(request, endpoint, &connection).await };
-                return Either::Right(apart(|| form));
-            }
-        };
-        match begun {
-            Ok(Begun::Ready(mut ready)) => {
-                Either::Left(async move { self.gateway.resource(&mut ready, &self.pool).await })
-            }
-            Ok(Begun::Waiting(waiting)) => Either::Right(apart(|| async move {
-                self.gateway.resource_later(waiting, &self.pool).await
-            })),
-            Err(refusal) => Either::Right(apart(|| ready(refusal.into()))),
-        }
-    }
-
-    fn places(&self) -> &Arc<Places> {
-        &self.gateway.connections
-    }
-}
-
-enum Way {
-    Form(Endpoint),
-    Check,
-    ResourceServer,
-}
-
-enum Endpoint {
-    Token,
-    Revocation,
-    Credential(String),
-}
-
-/// The one bearer token of a request (RFC 6750 §2.1).
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<Secret> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Secret::from(token))
 }

@@ -1,12 +1,13 @@
 //! The two listeners: gateway for callers, admin for operators.
 //!
 //! A room for each concept. A connection comes in by `listener`; `message` is what every request is
-//! held to; `gateway` says which path leads where. Who a caller is, is decided in three places of
-//! `callers` and nowhere else: `configured` (by key and peer), `clients` (their own client, verified by
-//! the authorization server) and `passes` (tokens that were handed out here); `access` puts them
-//! together for the API. The surfaces are `token_endpoint`, with revocation, for OAuth clients;
-//! `beside` for whoever sends to the API itself; and `resource_server` for the API behind, to which
-//! `upstream` is the way. `admin` is the other listener.
+//! held to; `front` says which path leads where, and `gateway` is what all surfaces know. Who a
+//! caller is, is decided in three places of `callers` and nowhere else: `configured` (by key and
+//! peer), `clients` (their own client, verified by the authorization server) and `passes` (tokens
+//! that were handed out here); `access` puts them together for the API. The surfaces are
+//! `token_endpoint`, with revocation, for OAuth clients; `beside` for whoever sends to the API
+//! itself; and `resource_server` for the API behind, to which `upstream` is the way. `admin` is the
+//! other listener.
 //!
 //! There is no token in anything the admin listener answers.
 
@@ -16,11 +17,13 @@ mod answer;
 mod apart;
 mod beside;
 mod callers;
+mod front;
 mod gateway;
 mod gathered;
 mod listener;
 mod message;
-mod replay;
+mod no_token;
+mod refusal;
 mod resource_server;
 mod settings;
 mod token_endpoint;
@@ -47,7 +50,7 @@ pub use upstream::{ResourceServer, ResourceServerError};
 
 use answer::Answer;
 use callers::Connection;
-use gateway::Front;
+use front::Front;
 use listener::{Crew, Places, Service, listen};
 
 /// Both listeners, running.

@@ -4,6 +4,7 @@
 //! cure) is kept apart, so that the others do not carry its state about.
 
 mod prepared;
+mod replay;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,15 +20,16 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use self::prepared::Prepared;
+use self::replay::Kept;
 use crate::alike::Asked;
-use crate::answer::{Answer, Body, Refusal};
+use crate::answer::{Answer, Body};
 use crate::apart::apart;
 use crate::callers::{Connection, LeadsTo, Offered};
 use crate::gateway::Gateway;
 use crate::message::{awaited, copied_value, copy, hop, strict};
-use crate::replay::Kept;
+use crate::no_token::no_token;
+use crate::refusal::Refusal;
 use crate::settings::Vendor;
-use crate::token_endpoint::no_token;
 use crate::upstream::{
     AnswerBody, Over, Pool, ResourceServer, SendError, Unsent, is_ambiguous, join,
 };
@@ -152,7 +154,10 @@ impl Gateway {
         if !self.api_prefixes.as_ref().is_none_or(is_anyones) {
             return Err(Refusal::not_found());
         }
-        let access = match self.access(connection, (&parts.method, path, &parts.headers))? {
+        let access = match self
+            .known()
+            .access((&connection.peer, &connection.latest), (&parts.method, path, &parts.headers))?
+        {
             (LeadsTo::Credential(offered), caller) => Access::Shared(offered, caller),
             (LeadsTo::Itself(vendor), _) => {
                 let value = parts.headers.get(AUTHORIZATION).map(copied_value);

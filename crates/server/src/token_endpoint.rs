@@ -7,19 +7,19 @@ mod forward;
 mod revocation;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bellwether_broker::lifecycle::{Cause, Timestamp};
-use bellwether_broker::oauth::{Client, ClientAuthentication, Scope, Secret, TokenError};
-use bellwether_broker::{ExchangeError, NoToken, Presented, RenewalError, Token};
+use bellwether_broker::oauth::{Client, ClientAuthentication, Scope, Secret};
+use bellwether_broker::{ExchangeError, Presented, Token};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-use crate::answer::{Answer, Refusal, json, json_bytes, rendered};
+use crate::answer::{Answer, json, json_bytes, rendered};
 use crate::callers::remembered::{Asked, Memory, Remembered, Verdict};
 use crate::callers::{CallersRequest, LeadsTo, Mark, Offered, Peer};
 use crate::gateway::Gateway;
+use crate::no_token::{no_pair, no_token};
+use crate::refusal::Refusal;
 use crate::settings::{HandOut, Vendor};
 
 #[derive(Serialize)]
@@ -140,7 +140,7 @@ impl Gateway {
                 &local
             }
         };
-        let left = expires_in(&token, self.broker.clock().now());
+        let left = token.expires_in(self.broker.clock().now()).map(|left| left.as_secs());
         Ok(json(StatusCode::OK, &TokenBody::of(&token, access_token, left)))
     }
 
@@ -162,7 +162,7 @@ impl Gateway {
         let Offered { handle, vendor } = &known.offered;
         let token = handle.hand_out().await.map_err(|none| no_token(&none, vendor))?;
         self.passes.issue_held(&token, known.caller(), &known.offered);
-        let left = expires_in(&token, self.broker.clock().now());
+        let left = token.expires_in(self.broker.clock().now()).map(|left| left.as_secs());
         let body = known
             .answer
             .body(&token, left, || rendered(&TokenBody::of(&token, token.access_token(), left)));
@@ -255,92 +255,15 @@ impl Gateway {
     }
 }
 
-/// What is left of the token's life in whole seconds, rounded down.
-pub(crate) fn expires_in(token: &Token, now: Timestamp) -> Option<u64> {
-    token.expires_in(now).map(|left| left.as_secs())
-}
-
 fn no_cache(headers: &HeaderMap) -> bool {
     headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()).any(|value| {
         value.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
     })
 }
 
-/// The answer where no token could be had.
-pub(crate) fn no_token(none: &NoToken, vendor: &Vendor) -> Refusal {
-    let error = none.error.as_deref();
-    let token_error = error.and_then(RenewalError::token_error);
-    match none.cause {
-        Cause::Passing | Cause::Throttled | Cause::InDoubt => {
-            let status = match token_error {
-                Some(TokenError::Unusable { .. }) => StatusCode::BAD_GATEWAY,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            let why = none.to_string();
-            Refusal::unavailable(status, &why, none.retry_after)
-        }
-        Cause::Reauthorize | Cause::Misconfigured => match token_error {
-            Some(error) => refused(error, vendor, none.retry_after),
-            None => Refusal::new(StatusCode::BAD_REQUEST, "invalid_grant", &none.to_string()),
-        },
-    }
-}
-
 fn exchange_failed(error: &ExchangeError, vendor: &Vendor) -> Refusal {
     match error.token_error() {
         Some(error) => no_pair(&error, vendor),
         None => Refusal::unavailable(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), None),
-    }
-}
-
-/// The answer where a grant that is sent once gave nothing.
-pub(crate) fn no_pair(error: &TokenError, vendor: &Vendor) -> Refusal {
-    match error {
-        TokenError::Throttled { retry_after, .. } | TokenError::Unavailable { retry_after, .. } => {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            Refusal::unavailable(status, &error.to_string(), *retry_after)
-        }
-        TokenError::InvalidClient { .. }
-        | TokenError::InvalidGrant { .. }
-        | TokenError::UnauthorizedClient { .. }
-        | TokenError::InvalidScope { .. }
-        | TokenError::UnsupportedGrantType { .. }
-        | TokenError::InvalidRequest { .. }
-        | TokenError::AccessDenied { .. }
-        | TokenError::InteractionRequired { .. }
-        | TokenError::OtherCode { .. }
-        | TokenError::Redirected { .. }
-        | TokenError::UnsupportedTokenType { .. }
-        | TokenError::Unusable { .. } => refused(error, vendor, None),
-    }
-}
-
-/// The authorization server's own refusal, cleaned.
-fn refused(error: &TokenError, vendor: &Vendor, retry_after: Option<Duration>) -> Refusal {
-    if matches!(
-        error,
-        TokenError::Redirected { .. }
-            | TokenError::Unusable { .. }
-            | TokenError::UnsupportedTokenType { .. }
-    ) {
-        return Refusal::unavailable(StatusCode::BAD_GATEWAY, &error.to_string(), retry_after);
-    }
-    let details = error.details();
-    let unauthorized = details.status() == 401;
-    let status = match details.status() {
-        _ if vendor.refusals_are_400 => StatusCode::BAD_REQUEST,
-        status @ 400..=499 => StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
-        _ => StatusCode::BAD_REQUEST,
-    };
-    let code = error.kind();
-    Refusal {
-        status,
-        error: details.code().unwrap_or(code).to_owned(),
-        description: details.description().unwrap_or_default().to_owned(),
-        code,
-        retry_after,
-        challenge: (unauthorized && status == StatusCode::UNAUTHORIZED)
-            .then_some("Basic realm=\"bellwether\""),
-        closes: false,
     }
 }

@@ -5,7 +5,8 @@
 
 use http::{HeaderValue, StatusCode};
 
-use crate::answer::{Answer, Refusal, text};
+use crate::answer::{Answer, text};
+use crate::refusal::Refusal;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \

@@ -10,10 +10,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::answer::{Answer, Refusal, text, without_body};
+use crate::answer::{Answer, text, without_body};
 use crate::callers::Connection;
 use crate::listener::{ConnectionLimits, Crew, Places, Service, listen};
 use crate::message::Hosts;
+use crate::refusal::Refusal;
 
 /// A scrape takes no longer.
 const DRAIN: Duration = Duration::from_secs(1);

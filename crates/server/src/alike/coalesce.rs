@@ -23,8 +23,9 @@ use tokio::time::timeout;
 
 use super::cache::{Cache, Hit, Whole};
 use super::question::{Asked, Key, Question, Written, freshness, may_be_shared};
-use crate::answer::{Answer, Body, BodyError, Refusal, full, streamed};
-use crate::message::copied;
+use crate::answer::{Answer, Body, full, streamed};
+use crate::message::{BodyError, copied};
+use crate::refusal::Refusal;
 use crate::settings::GatewaySettings;
 
 /// A larger answer is not held back to be shared.

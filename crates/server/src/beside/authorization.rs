@@ -7,11 +7,11 @@
 use bellwether_broker::Token;
 use http::{HeaderMap, HeaderValue, Method};
 
-use crate::answer::Refusal;
 use crate::callers::{LeadsTo, Mark, Offered, Peer};
 use crate::gateway::Gateway;
+use crate::no_token::no_token;
+use crate::refusal::Refusal;
 use crate::settings::HandOut;
-use crate::token_endpoint::no_token;
 use crate::upstream::is_ambiguous;
 
 /// The caller that asks, or that is asked for, and the credential it means.

@@ -15,10 +15,11 @@ use hyper::body::Incoming;
 
 use super::authorization::{About, Asker};
 use super::grpc;
-use crate::answer::{Answer, Refusal};
+use crate::answer::Answer;
 use crate::callers::{CREDENTIAL, Peer, is_trusted};
 use crate::gateway::Gateway;
 use crate::message::refuse_other_sites;
+use crate::refusal::Refusal;
 
 /// Where the call comes in.
 pub(crate) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";

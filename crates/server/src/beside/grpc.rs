@@ -9,7 +9,8 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use prost::Message;
 use tokio::time::timeout;
 
-use crate::answer::{Answer, Refusal, full, streamed};
+use crate::answer::{Answer, full, streamed};
+use crate::refusal::Refusal;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");

@@ -9,11 +9,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::authorization::{About, Asker};
-use crate::answer::{Answer, Refusal, empty, json};
+use crate::answer::{Answer, empty, json};
 use crate::callers::{CREDENTIAL, LeadsTo, Mark, Offered, Peer, is_trusted, was_forwarded};
 use crate::gateway::Gateway;
+use crate::message::is_json;
+use crate::no_token::no_token;
+use crate::refusal::Refusal;
 use crate::settings::HandOut;
-use crate::token_endpoint::{expires_in, no_token};
 
 /// Where these paths begin.
 pub(crate) const PREFIX: &str = "/bellwether/v1/credentials/";
@@ -186,20 +188,11 @@ impl Gateway {
             &TokenBody {
                 access_token: access_token.expose(),
                 token_type: "Bearer",
-                expires_in: expires_in(token, now),
+                expires_in: token.expires_in(now).map(|left| left.as_secs()),
                 expires_at: token.expires_at().map(UnixTime::as_secs),
                 scope: token.scope().map(Scope::as_str),
                 generation: token.generation(),
             },
         )
     }
-}
-
-/// Whether the body says it is JSON: no form on a web page can.
-pub(crate) fn is_json(headers: &HeaderMap) -> bool {
-    headers
-        .get(http::header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }

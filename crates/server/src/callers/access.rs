@@ -1,7 +1,7 @@
 //! Who sends a request to the API, and what it may have there: by a key, by its peer, or by a token
 //! that was handed out here.
 //!
-//! [`Gateway::admit`] finds it out, with a keyed hash or two. A connection remembers what it found for
+//! [`Known::admit`] finds it out, with a keyed hash or two. A connection remembers what it found for
 //! the same `Authorization`, and asks with each request whether it still
 //! [`stands`](Admitted::stands); what the request at hand may do is asked each time.
 
@@ -13,12 +13,12 @@ use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use zeroize::Zeroizing;
 
-use super::configured::Identity;
-use super::connection::{Connection, Peer};
-use super::passes::{Holders, LeadsTo, Pass};
+use super::configured::{Callers, Identity};
+use super::passes::{Holders, LeadsTo, Pass, Passes};
+use super::peer::Peer;
 use super::remembered::are_same;
-use crate::answer::Refusal;
-use crate::gateway::{Gateway, bearer};
+use crate::message::bearer;
+use crate::refusal::Refusal;
 
 /// Which credential a caller with several means.
 pub(crate) const CREDENTIAL: HeaderName = HeaderName::from_static("bellwether-credential");
@@ -69,33 +69,41 @@ fn shown(headers: &HeaderMap) -> Option<&[u8]> {
     all.next().filter(|_| all.next().is_none()).map(HeaderValue::as_bytes)
 }
 
-impl Gateway {
+/// Everybody who is known here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) callers: &'a Callers,
+    pub(crate) passes: &'a Passes,
+    /// Clients are brought, and there are no keys.
+    pub(crate) has_clients: bool,
+}
+
+impl Known<'_> {
     /// What a request leads to, and who takes turns with others there. `path` is the API's own.
     ///
     /// # Errors
-    /// As [`Gateway::admit`] and [`Admitted::leads_to`].
+    /// As [`Known::admit`] and [`Admitted::leads_to`].
     pub(crate) fn access(
-        &self,
-        connection: &Connection,
+        self,
+        (peer, latest): (&Peer, &Latest),
         (method, path, headers): (&Method, &str, &HeaderMap),
     ) -> Result<(LeadsTo, CallerId), Refusal> {
         let authorization = shown(headers);
-        let latest = connection.latest.slot().clone();
-        if let (Some(latest), Some(authorization)) = (latest, authorization)
-            && are_same(&latest.authorization, authorization)
-            && latest.admitted.stands(self)
+        let before = latest.slot().clone();
+        if let (Some(before), Some(authorization)) = (before, authorization)
+            && are_same(&before.authorization, authorization)
+            && before.admitted.stands(self)
             // Others may have been given the same token since.
-            && let Ok(leads_to) = latest.admitted.leads_to(method, path, headers)
+            && let Ok(leads_to) = before.admitted.leads_to(method, path, headers)
         {
-            return Ok((leads_to, latest.takes_turns_as));
+            return Ok((leads_to, before.takes_turns_as));
         }
-        let admitted = self.admit(headers, &connection.peer)?;
-        let takes_turns_as = admitted.takes_turns_as(&connection.peer);
+        let admitted = self.admit(headers, peer)?;
+        let takes_turns_as = admitted.takes_turns_as(peer);
         let leads_to = admitted.leads_to(method, path, headers)?;
         if let Some(authorization) = authorization {
             let authorization = Zeroizing::new(authorization.to_vec());
-            *connection.latest.slot() =
-                Some(Arc::new(Shown { authorization, admitted, takes_turns_as }));
+            *latest.slot() = Some(Arc::new(Shown { authorization, admitted, takes_turns_as }));
         }
         Ok((leads_to, takes_turns_as))
     }
@@ -105,13 +113,13 @@ impl Gateway {
     /// # Errors
     /// 401 for what is unknown here or must not come from this peer; 429 after many wrong keys; 403
     /// for a page in a browser that only its certificate would make known.
-    fn admit(&self, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Refusal> {
+    fn admit(self, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Refusal> {
         let Some(shown) = bearer(headers) else {
             return self.callers.identify(headers, peer).map(|caller| Admitted(By::Caller(caller)));
         };
         let Some(pass) = self.passes.find(&shown) else {
             // Without callers there is no key to guess.
-            if self.clients.is_some() {
+            if self.has_clients {
                 return Err(Refusal::unauthorized());
             }
             return self.callers.identify(headers, peer).map(|caller| Admitted(By::Caller(caller)));
@@ -121,7 +129,7 @@ impl Gateway {
     }
 
     /// Who may show this pass at this peer; `None` if nobody may any more.
-    fn holder(&self, pass: &Pass, peer: &Peer) -> Option<Holder> {
+    fn holder(self, pass: &Pass, peer: &Peer) -> Option<Holder> {
         match &**pass.holders() {
             Holders::Anyone => Some(Holder::Anyone),
             Holders::Callers { marks, earlier } => {
@@ -147,17 +155,17 @@ impl Gateway {
 impl Admitted {
     /// Whether what was found out is still so: nothing was replaced, revoked or forgotten since, and
     /// no key has ended. Counts as a use of a pass. Costs a comparison or two, and no hash.
-    fn stands(&self, gateway: &Gateway) -> bool {
+    fn stands(&self, known: Known<'_>) -> bool {
         match &self.0 {
-            By::Caller(identity) => gateway.callers.stands(identity),
+            By::Caller(identity) => known.callers.stands(identity),
             By::Pass(pass, holder) => {
-                gateway.passes.is_live(pass)
+                known.passes.is_live(pass)
                     && match holder {
                         Holder::Anyone => true,
                         Holder::OneOf(given) => {
-                            given.iter().all(|identity| gateway.callers.stands(identity))
+                            given.iter().all(|identity| known.callers.stands(identity))
                         }
-                        Holder::Alike(edition) => gateway.callers.is_current(*edition),
+                        Holder::Alike(edition) => known.callers.is_current(*edition),
                     }
             }
         }

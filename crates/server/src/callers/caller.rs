@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use bellwether_broker::Handle;
 use http::Method;
 
-use super::configured::Offered;
-use super::connection::Peer;
-use crate::answer::Refusal;
+use super::offered::Offered;
+use super::peer::Peer;
+use crate::refusal::Refusal;
 use crate::settings::CallerSettings;
 
 /// A configured caller.
@@ -145,7 +145,7 @@ fn comparable(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::callers::connection::Certificate;
+    use crate::callers::Certificate;
 
     fn caller(change: impl FnOnce(&mut CallerSettings)) -> Caller {
         let mut settings = CallerSettings { name: "one".to_owned(), ..CallerSettings::default() };

@@ -16,7 +16,7 @@ use bellwether_broker::{
 };
 use tokio::sync::OnceCell;
 
-use super::configured::Offered;
+use super::offered::Offered;
 use super::passes::Passes;
 use super::token_request::CallersRequest;
 use crate::settings::Vendor;

@@ -11,27 +11,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use bellwether_broker::Broker;
 use bellwether_broker::lifecycle::UnixTime;
 use bellwether_broker::oauth::Secret;
 use bellwether_broker::store::Digest;
-use bellwether_broker::{Broker, Handle};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
 use super::caller::Caller;
-use super::connection::Peer;
 use super::guesses::Guesses;
-use crate::answer::Refusal;
-use crate::gateway::bearer;
+use super::offered::Offered;
+use super::peer::Peer;
+use crate::message::bearer;
 use crate::message::refuse_other_sites;
-use crate::settings::{CallerSettings, Vendor};
-
-/// A credential that callers may name.
-#[derive(Clone, Debug)]
-pub(crate) struct Offered {
-    pub(crate) handle: Handle,
-    pub(crate) vendor: Arc<Vendor>,
-}
+use crate::refusal::Refusal;
+use crate::settings::CallerSettings;
 
 /// What tokens that were handed out say of whom they were given to: a keyed hash of the caller's name
 /// and the key it had shown.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bellwether_broker::lifecycle::Timestamp;
 
-use super::connection::Peer;
+use super::peer::Peer;
 
 /// So many wrong keys are looked at within [`WINDOW`].
 const MOST_WRONG: usize = 20;

@@ -19,7 +19,8 @@ use bellwether_broker::store::{Digest, Stamp};
 use bellwether_broker::{Broker, Token};
 use subtle::ConstantTimeEq;
 
-use super::configured::{Mark, Offered};
+use super::configured::Mark;
+use super::offered::Offered;
 
 /// Unused for this long, a pass is forgotten.
 const UNUSED: Duration = Duration::from_secs(24 * 3600);

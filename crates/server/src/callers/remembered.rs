@@ -16,7 +16,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::clients::Brought;
-use super::configured::{Callers, Identity, Mark, Offered};
+use super::configured::{Callers, Identity, Mark};
+use super::offered::Offered;
 
 /// Longer requests are read each time.
 const MOST_BYTES: usize = 2048;

@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode;
 
-use crate::answer::Refusal;
+use crate::refusal::Refusal;
 
 /// A form longer than this is refused.
 pub(crate) const MAX_FORM: usize = 64 * 1024;

@@ -21,8 +21,9 @@ use super::listen::{HEADER_TIMEOUT, Service};
 use super::rounds::{Attendance, Found, Graceful, HeadClock};
 use super::stream::Stream;
 use super::streams::{Idleness, Sent, Streams};
-use crate::answer::{Body, Refusal};
+use crate::answer::Body;
 use crate::callers::Connection;
+use crate::refusal::Refusal;
 
 const MAX_HEADERS: usize = 100;
 /// Bytes of one request's head, and of what is read or written ahead.

@@ -6,9 +6,10 @@
 //! CORS; only who is known by the connection alone is refused there too, since a browser lends its
 //! certificate to every page.
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Uri};
 
-use crate::answer::Refusal;
+use crate::refusal::Refusal;
 
 /// Parameters that are secrets wherever they stand (RFC 6749, 7009, 7521, 7636, 8628, 8693).
 const SECRETS: [&str; 14] = [
@@ -65,6 +66,15 @@ pub(crate) fn refuse_secrets_in_query(uri: &Uri) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// Whether the body says it is JSON: no form on a web page can.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 #[cfg(test)]

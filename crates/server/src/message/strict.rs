@@ -6,7 +6,7 @@
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 
-use crate::answer::Refusal;
+use crate::refusal::Refusal;
 
 /// The longest method in the registry of RFC 9110 §16.1 has 17 letters.
 const LONGEST_METHOD: usize = 32;

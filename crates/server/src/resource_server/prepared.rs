@@ -7,9 +7,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::upgrade::OnUpgrade;
 
+use super::replay::Kept;
 use crate::callers::CREDENTIAL;
 use crate::message::hop;
-use crate::replay::Kept;
 use crate::upstream::{RequestBody, ResourceServer};
 
 /// A cookie would speak for somebody else than the token does; the connection to the API frames the

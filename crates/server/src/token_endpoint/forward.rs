@@ -9,10 +9,11 @@ use bellwether_broker::{Outgoing, Received, TransportError};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
-use super::no_pair;
-use crate::answer::{Answer, Refusal, empty, full};
+use crate::answer::{Answer, empty, full};
 use crate::callers::{CallersRequest, LeadsTo, Mark};
 use crate::gateway::Gateway;
+use crate::no_token::no_pair;
+use crate::refusal::Refusal;
 use crate::settings::Vendor;
 
 /// Sends the request on as it came, with the client's own authentication.

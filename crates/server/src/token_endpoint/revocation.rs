@@ -10,9 +10,10 @@ use bellwether_broker::oauth::Secret;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri};
 
-use crate::answer::{Answer, Refusal, empty};
+use crate::answer::{Answer, empty};
 use crate::callers::{CallersRequest, LeadsTo, Offered, Peer};
 use crate::gateway::Gateway;
+use crate::refusal::Refusal;
 use crate::settings::HandOut;
 
 impl Gateway {

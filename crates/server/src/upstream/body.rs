@@ -11,10 +11,9 @@ use hyper::body::Incoming;
 
 use super::guard::Guard;
 use super::leaving::Leaving;
+use super::noted::Noted;
 use super::pool::Line;
-use crate::answer::BodyError;
-use crate::message::hop;
-use crate::replay::Noted;
+use crate::message::{BodyError, hop};
 
 /// A request's body.
 pub(crate) enum RequestBody {

@@ -13,7 +13,7 @@ use rustls::RootCertStore;
 
 use super::*;
 use crate::callers::{Certificate, Offered};
-use crate::gateway::Configured;
+use crate::gateway::{Configured, Gateway};
 use crate::settings::{CallerKey, CallerSettings, GatewaySettings, Vendor};
 
 const KEY: &str = "the-key-0123456789-0123456789-0123456";
@@ -72,13 +72,16 @@ impl Stage {
     }
 
     fn admit(&self, bearer: Option<&str>, peer: &Peer) -> Result<Admitted, u16> {
-        self.gateway.admit(&headers(bearer), peer).map_err(|refusal| refusal.status.as_u16())
+        self.gateway
+            .known()
+            .admit(&headers(bearer), peer)
+            .map_err(|refusal| refusal.status.as_u16())
     }
 
     /// Status of a request for the API, as far as we decide it.
     fn ask(&self, bearer: Option<&str>, peer: &Peer, method: &Method, path: &str) -> u16 {
         let headers = headers(bearer);
-        let led = self.gateway.admit(&headers, peer);
+        let led = self.gateway.known().admit(&headers, peer);
         let led = led.and_then(|admitted| admitted.leads_to(method, path, &headers));
         led.map_or_else(|refusal| refusal.status.as_u16(), |_| 200)
     }
@@ -263,7 +266,7 @@ async fn a_page_cannot_borrow_the_browsers_certificate() {
     for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.test")] {
         let mut headers = headers(None);
         headers.insert(name, value.parse().unwrap());
-        let refused = stage.gateway.admit(&headers, &certificate(SPIFFE));
+        let refused = stage.gateway.known().admit(&headers, &certificate(SPIFFE));
         assert_eq!(refused.map(|_| ()).map_err(|refusal| status(&refusal)), Err(403), "{name}");
     }
 }
@@ -316,7 +319,7 @@ async fn what_is_remembered_stands_until_something_changed() {
     let token = stage.issue("a-token", Some(KEY), &tcp());
     let admit = |shown: &str| stage.admit(Some(shown), &tcp());
     let both = || [KEY, token.expose()].map(|shown| admit(shown).expect("admitted"));
-    let stand = |all: &[Admitted; 2]| all.clone().map(|one| one.stands(&stage.gateway));
+    let stand = |all: &[Admitted; 2]| all.clone().map(|one| one.stands(stage.gateway.known()));
 
     let known = both();
     assert_eq!(stand(&known), [true, true]);
@@ -406,7 +409,8 @@ async fn many_wrong_keys_are_slowed_and_a_right_one_never() {
     for number in 0..20 {
         assert_eq!(stage.get(&wrong(number), &tcp()), 401, "{number}");
     }
-    let refused = stage.gateway.admit(&headers(Some(&wrong(20))), &tcp()).expect_err("wrong");
+    let refused =
+        stage.gateway.known().admit(&headers(Some(&wrong(20))), &tcp()).expect_err("wrong");
     assert_eq!((status(&refused), refused.code), (429, "too_many_wrong_keys"));
     assert_eq!(refused.retry_after, Some(Duration::from_secs(60)));
     let client = stage.gateway.callers.client("it", Some(&Secret::from(wrong(21))), &tcp());
