@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::good;
 use crate::message::Message;
 use crate::origin::{Arrived, Origin};
@@ -47,6 +49,8 @@ pub struct Pressure {
     pub resident: Resident,
     /// A latency below this says more about the machine than about a flood.
     pub least_latency: Duration,
+    /// Where the hostile callers run.
+    pub crowd: Handle,
 }
 
 impl Pressure {

@@ -1,6 +1,7 @@
 //! Floods over HTTP/2: frames that cost much and ask for little, and heads that HTTP/1.1 has no words
 //! for. A good caller works beside each, and the process under test is weighed.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -93,9 +94,10 @@ pub async fn floods(
         let lanes = async {
             let mut sent = (0, 0);
             let most = streams / LANES as u64;
-            let lane = || flood_lane(bed, settings, batch, most, longest);
-            let (one, two, three, four) = tokio::join!(lane(), lane(), lane(), lane());
-            for (frames, ended) in [one, two, three, four] {
+            let lane = || flood_lane(bed.gateway, bed.key.clone(), settings, batch, most, longest);
+            let lanes: Vec<_> = (0..LANES).map(|_| pressure.crowd.spawn(lane())).collect();
+            for lane in lanes {
+                let (frames, ended) = lane.await.expect("it does not panic");
                 sent = (sent.0 + frames, sent.1 + ended);
             }
             is_over.store(true, Ordering::Relaxed);
@@ -147,7 +149,8 @@ impl Flood {
 
 /// Writes on connections that are opened anew as often as they end; frames, and how many ended.
 async fn flood_lane(
-    bed: &Bed,
+    gateway: SocketAddr,
+    key: String,
     settings: &[(u16, u32)],
     batch: Batch,
     most: u64,
@@ -156,8 +159,8 @@ async fn flood_lane(
     let (mut sent, mut ended) = (0, 0);
     let flood = async {
         while sent < most {
-            let Ok(stream) = TcpStream::connect(bed.gateway).await else { break };
-            ended += u64::from(flood_one(stream, settings, batch, &bed.key, most, &mut sent).await);
+            let Ok(stream) = TcpStream::connect(gateway).await else { break };
+            ended += u64::from(flood_one(stream, settings, batch, &key, most, &mut sent).await);
         }
     };
     // Who takes no more, and lets nobody go, costs what it costs.

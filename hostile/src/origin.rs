@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::message::{Message, Reading, read_all};
@@ -79,11 +80,12 @@ pub struct Arrived {
 }
 
 impl Origin {
-    /// Listens on a free port of this machine.
+    /// Listens on a free port of this machine. Answers without end are written in the `crowd`, so
+    /// that nobody here waits for its turn among them.
     ///
     /// # Errors
     /// When it cannot.
-    pub async fn start(manner: Manner, answers: Answers) -> std::io::Result<Self> {
+    pub async fn start(manner: Manner, answers: Answers, crowd: Handle) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let record = Arc::<Record>::default();
@@ -91,10 +93,11 @@ impl Origin {
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (record, answers) = (Arc::clone(&kept), Arc::clone(&answers));
+                let crowd = crowd.clone();
                 let connection = Arc::<Mutex<Kept>>::default();
                 lock(&record.connections).push(Arc::clone(&connection));
                 tokio::spawn(async move {
-                    converse(stream, manner, &record, &connection, answers).await;
+                    converse(stream, manner, &record, &connection, answers, crowd).await;
                     lock(&connection).is_closed = true;
                 });
             }
@@ -152,6 +155,7 @@ async fn converse(
     record: &Record,
     kept: &Mutex<Kept>,
     answers: Answers,
+    crowd: Handle,
 ) {
     let _ = stream.set_nodelay(true);
     let mut unread = Vec::new();
@@ -176,7 +180,11 @@ async fn converse(
                 match script.then {
                     Then::GoOn => {}
                     Then::Close => return,
-                    Then::Endless(more) => while stream.write_all(&more).await.is_ok() {},
+                    Then::Endless(more) => {
+                        let writing = async move { while stream.write_all(&more).await.is_ok() {} };
+                        let _ = crowd.spawn(writing).await;
+                        return;
+                    }
                 }
             }
             Reading::Broken(_) => return,

@@ -1,6 +1,7 @@
 //! Slow callers, many of them: half a head, a byte now and then, a body that does not end, an answer
 //! that is not read. A good caller works beside them, and the process under test is weighed.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -80,7 +81,9 @@ pub async fn slow(
         let is_over = AtomicBool::new(false);
         let beside = good(bed, pressure, 200, || !is_over.load(Ordering::Relaxed));
         let slow_ones = async {
-            let counts = crowd(bed, count, first, then, hold).await;
+            let first = first.replace("{KEY}", &bed.key);
+            let crowd = pressure.crowd.spawn(crowd(bed.gateway, count, first, then, hold));
+            let counts = crowd.await.expect("it does not panic");
             is_over.store(true, Ordering::Relaxed);
             counts
         };
@@ -144,11 +147,16 @@ async fn good(
 }
 
 /// Opens the connections, holds them, and says how many there were and how many were refused.
-async fn crowd(bed: &Bed, count: usize, first: &str, then: &str, hold: Duration) -> (u64, u64) {
-    let first = first.replace("{KEY}", &bed.key);
+async fn crowd(
+    gateway: SocketAddr,
+    count: usize,
+    first: String,
+    then: &str,
+    hold: Duration,
+) -> (u64, u64) {
     let mut open = Vec::with_capacity(count);
     for _ in 0..count {
-        let Ok(Ok(mut stream)) = timeout(hold, TcpStream::connect(bed.gateway)).await else {
+        let Ok(Ok(mut stream)) = timeout(hold, TcpStream::connect(gateway)).await else {
             break;
         };
         // Who is refused cannot write.
@@ -156,24 +164,29 @@ async fn crowd(bed: &Bed, count: usize, first: &str, then: &str, hold: Duration)
         open.push(stream);
     }
     let opened = open.len() as u64;
-    let beats = 4;
-    for _ in 0..beats {
+    let (beats, mut refused) = (4, 0);
+    for beat in 0..beats {
         tokio::time::sleep(hold / beats).await;
+        if beat == 0 {
+            // Later there are also those who took too long.
+            for stream in &mut open {
+                refused += u64::from(has_ended(stream).await);
+            }
+        }
         for stream in &mut open {
             if !then.is_empty() {
                 let _ = stream.try_write(then.as_bytes());
             }
         }
     }
-    let mut refused = 0;
-    for stream in &mut open {
-        // Who was kept has nothing to read, or an answer; who was not has an end.
-        let mut one = [0; 1];
-        let ended = match timeout(Duration::from_millis(0), stream.read(&mut one)).await {
-            Ok(Ok(0) | Err(_)) => true,
-            Ok(Ok(_)) | Err(_) => false,
-        };
-        refused += u64::from(ended);
-    }
     (opened, refused)
+}
+
+/// Who was kept has nothing to read, or an answer; who was not has an end.
+async fn has_ended(stream: &mut TcpStream) -> bool {
+    let mut one = [0; 1];
+    match timeout(Duration::ZERO, stream.read(&mut one)).await {
+        Ok(Ok(0) | Err(_)) => true,
+        Ok(Ok(_)) | Err(_) => false,
+    }
 }

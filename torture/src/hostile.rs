@@ -19,9 +19,10 @@ use bellwether_simulation::{Client, Organisation, Profile};
 use clap::{Args, ValueEnum};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, setrlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::broker::{Broker, Voice};
 use crate::process::Process;
@@ -87,14 +88,15 @@ impl Hostile {
         let all = [Part::Framing, Part::Answers, Part::Floods, Part::Slow];
         let parts = if self.parts.is_empty() { &all[..] } else { &self.parts };
         raise_limit()?;
+        let crowd = crowd()?;
         let (mut good, mut documents) = (true, Vec::new());
         for part in parts {
             let started = workshop.time.now();
             let (is_good, document) = match part {
-                Part::Framing => self.framing(workshop)?,
-                Part::Answers => answers_part(workshop)?,
-                Part::Floods => self.floods(workshop)?,
-                Part::Slow => self.slow(workshop)?,
+                Part::Framing => self.framing(workshop, &crowd)?,
+                Part::Answers => answers_part(workshop, &crowd)?,
+                Part::Floods => self.floods(workshop, &crowd)?,
+                Part::Slow => self.slow(workshop, &crowd)?,
             };
             let took = workshop.time.now().since(started);
             eprintln!("{part:?}: {} in {took:.1?}\n", if is_good { "good" } else { "NOT good" });
@@ -107,11 +109,11 @@ impl Hostile {
         Ok(good)
     }
 
-    fn framing(&self, workshop: &Workshop) -> Result<(bool, Value), String> {
+    fn framing(&self, workshop: &Workshop, crowd: &Runtime) -> Result<(bool, Value), String> {
         let cases = corpus::all();
         let (mut good, mut documents) = (true, Vec::new());
         for manner in [Manner::Strict, Manner::Sloppy] {
-            let scene = Scene::set(workshop, manner, Arc::new(echo), "")?;
+            let scene = Scene::set(workshop, crowd, manner, Arc::new(echo), "")?;
             let report = workshop.runtime.block_on(framing(&scene.bed, &cases));
             let (is_good, document) =
                 shown(&format!("a resource server that is {manner:?}"), &report);
@@ -122,15 +124,15 @@ impl Hostile {
         Ok((good, Value::Array(documents)))
     }
 
-    fn floods(&self, workshop: &Workshop) -> Result<(bool, Value), String> {
-        let scene = Scene::set(workshop, Manner::Strict, Arc::new(echo), "")?;
+    fn floods(&self, workshop: &Workshop, crowd: &Runtime) -> Result<(bool, Value), String> {
+        let scene = Scene::set(workshop, crowd, Manner::Strict, Arc::new(echo), "")?;
         let speaks = workshop.runtime.block_on(speaks_http2(&scene.bed));
         if !speaks {
             eprintln!("skipped: the gateway does not speak HTTP/2 in the clear");
             scene.end()?;
             return Ok((true, json!("skipped")));
         }
-        let pressure = scene.pressure(workshop, self.least_latency);
+        let pressure = scene.pressure(workshop, crowd, self.least_latency);
         let longest = Duration::from_secs(self.hold.max(1));
         let told = |flood: &Flood| eprintln!("{}: {} sent", flood.name, flood.sent);
         let playing = floods(&scene.bed, &pressure, (self.streams, longest), told);
@@ -168,7 +170,7 @@ impl Hostile {
         Ok((complaints.is_empty() && heads_are_good, json!({ "floods": rows, "heads": document })))
     }
 
-    fn slow(&self, workshop: &Workshop) -> Result<(bool, Value), String> {
+    fn slow(&self, workshop: &Workshop, crowd: &Runtime) -> Result<(bool, Value), String> {
         let large: Answers = Arc::new(|message, number| {
             if message.target != "/large" {
                 return echo(message, number);
@@ -192,8 +194,8 @@ impl Hostile {
         let cap = self.cap.or(few);
         let limit = cap.map(|cap| format!("max_connections = {cap}")).unwrap_or_default();
         let cap = cap.unwrap_or(DEFAULT_CAP);
-        let scene = Scene::set(workshop, Manner::Strict, large, &limit)?;
-        let pressure = scene.pressure(workshop, self.least_latency);
+        let scene = Scene::set(workshop, crowd, Manner::Strict, large, &limit)?;
+        let pressure = scene.pressure(workshop, crowd, self.least_latency);
         let hold = Duration::from_secs(self.hold.max(1));
         let played =
             workshop.runtime.block_on(slow(&scene.bed, &pressure, (self.connections, cap), hold));
@@ -227,12 +229,12 @@ impl Hostile {
     }
 }
 
-fn answers_part(workshop: &Workshop) -> Result<(bool, Value), String> {
+fn answers_part(workshop: &Workshop, crowd: &Runtime) -> Result<(bool, Value), String> {
     let cases = answer_cases();
     if cases.len() < ANSWER_CASES {
         return Err(format!("only {} answers", cases.len()));
     }
-    let scene = Scene::set(workshop, Manner::Strict, scripted(&cases), "")?;
+    let scene = Scene::set(workshop, crowd, Manner::Strict, scripted(&cases), "")?;
     let report = workshop.runtime.block_on(answers(&scene.bed, &cases));
     let shown = shown("answers", &report);
     scene.end()?;
@@ -242,12 +244,13 @@ fn answers_part(workshop: &Workshop) -> Result<(bool, Value), String> {
 impl Scene {
     fn set(
         workshop: &Workshop,
+        crowd: &Runtime,
         manner: Manner,
         script: Answers,
         limit: &str,
     ) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("the scene cannot be set: {error}");
-        let time = workshop.time;
+        let (time, crowd) = (workshop.time, crowd.handle().clone());
         let profile = Profile::plain().client(Client::new(CLIENT.0, CLIENT.1));
         let organisation = Organisation::new(profile, 1);
         let (judge, origin) = workshop
@@ -256,7 +259,7 @@ impl Scene {
                 let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
                 let judge =
                     bellwether_lab::serve(organisation, listener, Arc::new(move || time.both()))?;
-                Ok((judge, Origin::start(manner, script).await?))
+                Ok((judge, Origin::start(manner, script, crowd).await?))
             })
             .map_err(failed)?;
         let directory = TempDir::with_prefix_in("hostile-", &workshop.base).map_err(failed)?;
@@ -276,11 +279,12 @@ impl Scene {
         Ok(Self { bed, process, listening, _judge: judge, _directory: directory })
     }
 
-    fn pressure(&self, workshop: &Workshop, least: u64) -> Pressure {
+    fn pressure(&self, workshop: &Workshop, crowd: &Runtime, least: u64) -> Pressure {
         let (time, pid) = (workshop.time, self.process.pid());
         let now = Arc::new(move || time.now().since(Timestamp::ZERO));
         let resident = Arc::new(move || resident(pid));
-        Pressure { now, resident, least_latency: Duration::from_millis(least) }
+        let (least_latency, crowd) = (Duration::from_millis(least), crowd.handle().clone());
+        Pressure { now, resident, least_latency, crowd }
     }
 
     /// Asks it to stop, and sees that it still can.
@@ -341,6 +345,17 @@ credentials = ["{NAME}"]
 "#,
         client = CLIENT.0
     )
+}
+
+/// Where hostile callers run: they have what the others leave of the processors, as if the machine
+/// were not theirs.
+fn crowd() -> Result<Runtime, String> {
+    let mut runtime = Builder::new_multi_thread();
+    runtime.thread_name("crowd").enable_all().on_thread_start(|| {
+        // Where it may not be lower, it is as high as all others.
+        let _ = nice(19);
+    });
+    runtime.build().map_err(|error| format!("no runtime: {error}"))
 }
 
 /// Bytes that the process has in memory.

@@ -6,6 +6,7 @@ use bellwether_hostile::{
     ANSWER_CASES, Bed, Manner, Origin, Report, answer_cases, answers, corpus, echo, framing,
     scripted,
 };
+use tokio::runtime::Handle;
 
 use crate::support::{POLLER_KEY, Stage};
 
@@ -30,7 +31,8 @@ fn is_clean(report: &Report, least: usize) {
 #[tokio::test]
 async fn no_request_is_read_two_ways() {
     for manner in [Manner::Strict, Manner::Sloppy] {
-        let origin = Origin::start(manner, Arc::new(echo)).await.expect("a free port");
+        let origin =
+            Origin::start(manner, Arc::new(echo), Handle::current()).await.expect("a free port");
         let report = judged(origin, async |bed| framing(bed, &corpus::all()).await).await;
         is_clean(&report, 400);
     }
@@ -39,7 +41,9 @@ async fn no_request_is_read_two_ways() {
 #[tokio::test]
 async fn no_answer_reaches_another_caller() {
     let cases = answer_cases();
-    let origin = Origin::start(Manner::Strict, scripted(&cases)).await.expect("a free port");
+    let origin = Origin::start(Manner::Strict, scripted(&cases), Handle::current())
+        .await
+        .expect("a free port");
     let report = judged(origin, async |bed| answers(bed, &cases).await).await;
     is_clean(&report, ANSWER_CASES);
 }
