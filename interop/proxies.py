@@ -28,6 +28,7 @@ from processes import READY_WITHIN, Failure, end, get_json, launch, server, star
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
 ENVOY = HERE / ".cache" / "envoy" / "bin" / "envoy"
+TRAEFIK = HERE / ".cache" / "traefik" / "bin" / "traefik"
 
 CALLER_KEY = "key-of-the-caller-0123456789-0123456789"
 PROXY_KEY = "key-of-the-proxy-0123456789-0123456789"
@@ -131,8 +132,14 @@ class Kind:
     command: object
     # The proxy's key is shown for everybody.
     own_key: bool = False
-    # Bodies are sent again too.
+    # It reports a 401 of the API, and sends the request once more.
+    replays: bool = True
+    # … with its body too.
     replays_bodies: bool = True
+    # It listens, with 404 for everybody, before it has read its configuration.
+    listens_early: bool = False
+    # What it says when there is nobody to ask.
+    without: tuple = (502, 503)
     # It tells Bellwether that it is a proxy.
     says_so: bool = True
 
@@ -196,12 +203,25 @@ def caddy(places, _):
     return ["caddy", "run", "--config", str(path), "--adapter", "caddyfile"], environment
 
 
+def traefik(places, _):
+    dynamic = copy("traefik/dynamic.yaml", places, [
+        ("127.0.0.1:8484", places.gateway),
+        ("https://api.example.com", f"https://{places.api}"),
+    ])  # fmt: skip
+    path = copy("traefik/traefik.yaml", places, [
+        ("127.0.0.1:8080", places.listen),
+        ("filename: dynamic.yaml", f"filename: {dynamic}"),
+    ])  # fmt: skip
+    return [str(TRAEFIK), f"--configFile={path}"], {"SSL_CERT_FILE": str(places.authority)}
+
+
 KINDS = {
     "nginx": Kind(lambda places: nginx(places, "nginx.conf"), says_so=False),
     "nginx-own-key": Kind(lambda places: nginx(places, "own-key.conf"), own_key=True, says_so=False),
     "envoy-grpc": Kind(lambda places: envoy(places, "grpc.yaml")),
     "envoy-http": Kind(lambda places: envoy(places, "http.yaml"), own_key=True),
     "caddy": Kind(lambda places: caddy(places, None), replays_bodies=False),
+    "traefik": Kind(lambda places: traefik(places, None), replays=False, listens_early=True, without=(500,)),
 }
 
 
@@ -217,13 +237,23 @@ def proxy(kind, places):
         deadline = time.monotonic() + READY_WITHIN
         while True:
             with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-                break
+                if not kind.listens_early or status_at(host, int(port)) != 404:
+                    break
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Failure(f"the proxy does not listen: {log.read_text()[-300:]}")
             time.sleep(0.05)
         yield
     finally:
         end(process)
+
+
+def status_at(host, port):
+    """The status of a request that nobody takes for a caller's."""
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection.request("GET", "/")
+    status = connection.getresponse().status
+    connection.close()
+    return status
 
 
 def free_port():
@@ -253,7 +283,8 @@ class _Play:
             self.api = stack.enter_context(api(self.lab, self.directory))
             broker, ready = self.broker("trusting", 'trusted_proxies = ["127.0.0.1"]')
             stack.callback(end, broker)
-            self.listen = self.behind(ready["gateway"], "trusting", stack)
+            self.gateway = ready["gateway"]
+            self.listen = self.behind(self.gateway, "trusting", stack)
             self.goes_through()
             self.crowd_after_a_revocation()
             self.permission_is_no_revocation()
@@ -369,6 +400,9 @@ credentials = ["polling"]
     def crowd_after_a_revocation(self):
         post(f"http://{self.lab}/lab/revoke", {})
         before = len(self.api.received)
+        if not self.kind.replays:
+            self.expect("a revoked token, which nobody replays", self.ask()[0], [401])
+            self.report()
 
         def one(number):
             method, body = ("POST", b"a body") if number % 2 and self.kind.replays_bodies else ("GET", None)
@@ -384,6 +418,15 @@ credentials = ["polling"]
             raise Failure("a body was not sent again as it was")
         if self.token_requests() != 2:
             raise Failure(f"{self.token_requests() - 1} renewals for one revocation")
+
+    def report(self):
+        """The caller itself says that the token it would get now is refused."""
+        credential = f"http://{self.gateway}/bellwether/v1/credentials/polling"
+        key = {"Authorization": f"Bearer {CALLER_KEY}"}
+        with urllib.request.urlopen(urllib.request.Request(f"{credential}/token", headers=key), timeout=10) as answer:
+            held = json.load(answer)["access_token"]
+        if post(f"{credential}/rejected", {"access_token": held}, key)["access_token"] == held:
+            raise Failure("a token that was reported is handed out again")
 
     def permission_is_no_revocation(self):
         before = self.token_requests()
@@ -407,7 +450,7 @@ credentials = ["polling"]
 
     def gone(self):
         before = len(self.api.received)
-        self.expect("without Bellwether", self.ask()[0], [502, 503])
+        self.expect("without Bellwether", self.ask()[0], self.kind.without)
         if len(self.api.received) != before:
             raise Failure("a request was passed on although nobody could say yes")
 
@@ -424,8 +467,9 @@ credentials = ["polling"]
             raise Failure("a request that was refused reached the API")
 
 
-def post(url, document):
-    request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})
+def post(url, document, headers=()):
+    headers = {"Content-Type": "application/json"} | dict(headers)
+    request = urllib.request.Request(url, json.dumps(document).encode(), headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
 
