@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, json, streamed, text, without_body};
+use crate::callers::{Guesses, Peer, too_many};
 use crate::gateway::Gateway;
 use crate::listener::{ConnectionLimits, Places};
 use crate::message::{Hosts, bearer, is_json, refuse_other_sites, refuse_secrets_in_query};
@@ -43,6 +44,7 @@ pub struct Admin {
     gateway: Arc<Gateway>,
     settings: AdminSettings,
     hosts: Hosts,
+    guesses: Guesses,
     pub(crate) connections: Arc<Places>,
     /// What `/` shows beside the credentials.
     version: &'static str,
@@ -92,7 +94,8 @@ impl Admin {
         let hosts = Hosts::new(listen, &settings.hosts);
         let ending = watch::Sender::new(false);
         let connections = Places::new(OPERATORS);
-        Self { gateway, settings, hosts, connections, version: env!("CARGO_PKG_VERSION"), ending }
+        let (guesses, version) = (Guesses::default(), env!("CARGO_PKG_VERSION"));
+        Self { gateway, settings, hosts, guesses, connections, version, ending }
     }
 
     /// Ends the streams of events, which would go on for ever.
@@ -100,7 +103,7 @@ impl Admin {
         self.ending.send_replace(true);
     }
 
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: &Peer) -> Answer {
         if !self.hosts.allow(request.headers(), request.uri()) {
             return Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -116,7 +119,9 @@ impl Admin {
         let path = request.uri().path().to_owned();
         let answer = match (&method, path.as_str()) {
             (&Method::GET | &Method::HEAD, path) => self.read(path),
-            (&Method::POST, path) => self.change(path, request).await.unwrap_or_else(Answer::from),
+            (&Method::POST, path) => {
+                self.change(path, request, peer).await.unwrap_or_else(Answer::from)
+            }
             _ => Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -170,13 +175,18 @@ impl Admin {
         }
     }
 
-    async fn change(&self, path: &str, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn change(
+        &self,
+        path: &str,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> Result<Answer, Refusal> {
         let name = path
             .strip_prefix("/v1/credentials/")
             .and_then(|rest| rest.strip_suffix("/renew"))
             .ok_or_else(Refusal::not_found)?;
         refuse_other_sites(request.headers())?;
-        self.authorize(request.headers())?;
+        self.authorize(request.headers(), peer)?;
         if !is_json(request.headers()) {
             return Err(Refusal::invalid_request("the body must be application/json"));
         }
@@ -193,7 +203,7 @@ impl Admin {
         Ok(json(StatusCode::ACCEPTED, &self.view(handle)))
     }
 
-    fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn authorize(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Refusal> {
         let key: &Secret = self.settings.key.as_ref().ok_or_else(|| {
             Refusal::new(
                 StatusCode::FORBIDDEN,
@@ -201,10 +211,14 @@ impl Admin {
                 "nothing can be changed here: configure [admin] key",
             )
         })?;
-        match bearer(headers) {
-            Some(shown) if shown == *key => Ok(()),
-            _ => Err(Refusal::unauthorized()),
+        let shown = bearer(headers).ok_or_else(Refusal::unauthorized)?;
+        if shown == *key {
+            return Ok(());
         }
+        let keyring = self.gateway.broker.keyring();
+        let digest = keyring.digest("operator key", shown.expose().as_bytes());
+        let noted = self.guesses.wrong(peer, digest.as_bytes(), self.clock().now());
+        Err(noted.map_or_else(too_many, |()| Refusal::unauthorized()))
     }
 
     /// Every credential, by name.

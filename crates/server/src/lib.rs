@@ -118,8 +118,12 @@ async fn forget_unused(gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
 }
 
 impl Service for Admin {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Connection>) -> Answer {
-        Self::answer(self, request).await
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Answer {
+        Self::answer(self, request, &connection.peer).await
     }
 
     fn places(&self) -> &Arc<Places> {

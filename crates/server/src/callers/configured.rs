@@ -19,7 +19,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
 use super::caller::Caller;
-use super::guesses::Guesses;
+use super::guesses::{Guesses, too_many};
 use super::offered::Offered;
 use super::peer::Peer;
 use crate::message::bearer;
@@ -219,14 +219,7 @@ impl Wrong {
     fn refusal(self, unknown: impl FnOnce() -> Refusal) -> Refusal {
         match self {
             Self::Key => unknown(),
-            Self::OneOfMany(wait) => {
-                let description =
-                    "too many wrong keys came from there; the right one is taken at once";
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                let mut refusal = Refusal::new(status, "too_many_wrong_keys", description);
-                refusal.retry_after = Some(wait);
-                refusal
-            }
+            Self::OneOfMany(wait) => too_many(wait),
         }
     }
 }

@@ -10,8 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bellwether_broker::lifecycle::Timestamp;
+use http::StatusCode;
 
 use super::peer::Peer;
+use crate::refusal::Refusal;
 
 /// So many wrong keys are looked at within [`WINDOW`].
 const MOST_WRONG: usize = 20;
@@ -82,6 +84,15 @@ impl Guesses {
         tried.keys.insert(*key);
         Ok(())
     }
+}
+
+/// What is told to whoever tries too many, and may go on in so long.
+pub(crate) fn too_many(wait: Duration) -> Refusal {
+    let description = "too many wrong keys came from there; the right one is taken at once";
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let mut refusal = Refusal::new(status, "too_many_wrong_keys", description);
+    refusal.retry_after = Some(wait);
+    refusal
 }
 
 fn make_room(places: &mut HashMap<Place, Tried>, now: Timestamp) {

@@ -109,12 +109,15 @@ mod tests {
 
     use super::*;
 
+    /// What passed, and whether that was the end.
+    type Passing = (Option<Frame<Bytes>>, bool);
+
     #[test]
     fn what_passed_is_known_whole_or_not_at_all() {
         let data = |text: &'static str| Some(Frame::data(Bytes::from_static(text.as_bytes())));
         let trailers = || Some(Frame::trailers(HeaderMap::new()));
         #[rustfmt::skip]
-        let cases: [(&[(Option<Frame<Bytes>>, bool)], Option<&str>); 7] = [
+        let cases: [(&[Passing], Option<&str>); 7] = [
             (&[],                                                     None),
             (&[(None, true)],                                         Some("")),
             (&[(data("ab"), false)],                                  None),

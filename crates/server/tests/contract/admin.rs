@@ -203,6 +203,25 @@ async fn a_change_needs_the_operators_key_and_a_json_body() {
     assert_eq!(stage.token_requests(), 3);
 }
 
+#[tokio::test]
+async fn who_guesses_the_operators_key_is_slowed_and_the_operator_is_not() {
+    let stage = Stage::configured(|_| {}).await;
+    stage.until_held("polling").await;
+    let guess = |number: usize| renew("polling").bearer(&format!("guess-{number:030}")).json("{}");
+    for number in 0..20 {
+        assert_eq!(stage.ask_admin(guess(number)).await.status, 401, "{number}");
+    }
+    let slowed = stage.ask_admin(guess(20)).await;
+    assert_eq!(
+        (slowed.status, slowed.header("bellwether-error")),
+        (429, Some("too_many_wrong_keys"))
+    );
+    assert!(slowed.header("retry-after").is_some_and(|wait| wait.parse::<u64>().is_ok()));
+    assert_eq!(stage.ask_admin(guess(3)).await.status, 401, "it was looked at before");
+    let right = stage.ask_admin(renew("polling").bearer(OPERATOR_KEY).json("{}")).await;
+    assert_eq!(right.status, 202);
+}
+
 /// What a page elsewhere could send with the operator's browser.
 #[tokio::test]
 async fn another_sites_page_changes_nothing() {
