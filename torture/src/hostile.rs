@@ -88,15 +88,15 @@ impl Hostile {
         let all = [Part::Framing, Part::Answers, Part::Floods, Part::Slow];
         let parts = if self.parts.is_empty() { &all[..] } else { &self.parts };
         raise_limit()?;
-        let crowd = crowd()?;
+        let sides = Sides::new()?;
         let (mut good, mut documents) = (true, Vec::new());
         for part in parts {
             let started = workshop.time.now();
             let (is_good, document) = match part {
-                Part::Framing => self.framing(workshop, &crowd)?,
-                Part::Answers => answers_part(workshop, &crowd)?,
-                Part::Floods => self.floods(workshop, &crowd)?,
-                Part::Slow => self.slow(workshop, &crowd)?,
+                Part::Framing => self.framing(workshop, &sides)?,
+                Part::Answers => answers_part(workshop, &sides)?,
+                Part::Floods => self.floods(workshop, &sides)?,
+                Part::Slow => self.slow(workshop, &sides)?,
             };
             let took = workshop.time.now().since(started);
             eprintln!("{part:?}: {} in {took:.1?}\n", if is_good { "good" } else { "NOT good" });
@@ -109,12 +109,12 @@ impl Hostile {
         Ok(good)
     }
 
-    fn framing(&self, workshop: &Workshop, crowd: &Runtime) -> Result<(bool, Value), String> {
+    fn framing(&self, workshop: &Workshop, sides: &Sides) -> Result<(bool, Value), String> {
         let cases = corpus::all();
         let (mut good, mut documents) = (true, Vec::new());
         for manner in [Manner::Strict, Manner::Sloppy] {
-            let scene = Scene::set(workshop, crowd, manner, Arc::new(echo), "")?;
-            let report = workshop.runtime.block_on(framing(&scene.bed, &cases));
+            let scene = Scene::set(workshop, sides, manner, Arc::new(echo), "")?;
+            let report = sides.play(framing(&scene.bed, &cases));
             let (is_good, document) =
                 shown(&format!("a resource server that is {manner:?}"), &report);
             good &= is_good;
@@ -124,19 +124,19 @@ impl Hostile {
         Ok((good, Value::Array(documents)))
     }
 
-    fn floods(&self, workshop: &Workshop, crowd: &Runtime) -> Result<(bool, Value), String> {
-        let scene = Scene::set(workshop, crowd, Manner::Strict, Arc::new(echo), "")?;
-        let speaks = workshop.runtime.block_on(speaks_http2(&scene.bed));
+    fn floods(&self, workshop: &Workshop, sides: &Sides) -> Result<(bool, Value), String> {
+        let scene = Scene::set(workshop, sides, Manner::Strict, Arc::new(echo), "")?;
+        let speaks = sides.play(speaks_http2(&scene.bed));
         if !speaks {
             eprintln!("skipped: the gateway does not speak HTTP/2 in the clear");
             scene.end()?;
             return Ok((true, json!("skipped")));
         }
-        let pressure = scene.pressure(workshop, crowd, self.least_latency);
+        let pressure = scene.pressure(workshop, sides, self.least_latency);
         let longest = Duration::from_secs(self.hold.max(1));
         let told = |flood: &Flood| eprintln!("{}: {} sent", flood.name, flood.sent);
         let playing = floods(&scene.bed, &pressure, (self.streams, longest), told);
-        let (played, heads) = workshop.runtime.block_on(playing);
+        let (played, heads) = sides.play(playing);
         let mut table = table(&["flood", "sent", "ended", "over idle", "p99", "quiet", "wrong!"]);
         for Flood { name, sent, ended, over_idle, p99, quiet_p99, complaints } in &played {
             let numbers = [
@@ -170,7 +170,7 @@ impl Hostile {
         Ok((complaints.is_empty() && heads_are_good, json!({ "floods": rows, "heads": document })))
     }
 
-    fn slow(&self, workshop: &Workshop, crowd: &Runtime) -> Result<(bool, Value), String> {
+    fn slow(&self, workshop: &Workshop, sides: &Sides) -> Result<(bool, Value), String> {
         let large: Answers = Arc::new(|message, number| {
             if message.target != "/large" {
                 return echo(message, number);
@@ -194,11 +194,10 @@ impl Hostile {
         let cap = self.cap.or(few);
         let limit = cap.map(|cap| format!("max_connections = {cap}")).unwrap_or_default();
         let cap = cap.unwrap_or(DEFAULT_CAP);
-        let scene = Scene::set(workshop, crowd, Manner::Strict, large, &limit)?;
-        let pressure = scene.pressure(workshop, crowd, self.least_latency);
+        let scene = Scene::set(workshop, sides, Manner::Strict, large, &limit)?;
+        let pressure = scene.pressure(workshop, sides, self.least_latency);
         let hold = Duration::from_secs(self.hold.max(1));
-        let played =
-            workshop.runtime.block_on(slow(&scene.bed, &pressure, (self.connections, cap), hold));
+        let played = sides.play(slow(&scene.bed, &pressure, (self.connections, cap), hold));
         for one in &played {
             let Slow { name, opened, held, refused, over_idle, p99, quiet_p99, complaints } = one;
             let numbers = [
@@ -229,13 +228,13 @@ impl Hostile {
     }
 }
 
-fn answers_part(workshop: &Workshop, crowd: &Runtime) -> Result<(bool, Value), String> {
+fn answers_part(workshop: &Workshop, sides: &Sides) -> Result<(bool, Value), String> {
     let cases = answer_cases();
     if cases.len() < ANSWER_CASES {
         return Err(format!("only {} answers", cases.len()));
     }
-    let scene = Scene::set(workshop, crowd, Manner::Strict, scripted(&cases), "")?;
-    let report = workshop.runtime.block_on(answers(&scene.bed, &cases));
+    let scene = Scene::set(workshop, sides, Manner::Strict, scripted(&cases), "")?;
+    let report = sides.play(answers(&scene.bed, &cases));
     let shown = shown("answers", &report);
     scene.end()?;
     Ok(shown)
@@ -244,18 +243,18 @@ fn answers_part(workshop: &Workshop, crowd: &Runtime) -> Result<(bool, Value), S
 impl Scene {
     fn set(
         workshop: &Workshop,
-        crowd: &Runtime,
+        sides: &Sides,
         manner: Manner,
         script: Answers,
         limit: &str,
     ) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("the scene cannot be set: {error}");
-        let (time, crowd) = (workshop.time, crowd.handle().clone());
+        let time = workshop.time;
         let profile = Profile::plain().client(Client::new(CLIENT.0, CLIENT.1));
         let organisation = Organisation::new(profile, 1);
-        let (judge, origin) = workshop
-            .runtime
-            .block_on(async {
+        let crowd = sides.crowd.handle().clone();
+        let (judge, origin) = sides
+            .play(async {
                 let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
                 let judge =
                     bellwether_lab::serve(organisation, listener, Arc::new(move || time.both()))?;
@@ -275,15 +274,15 @@ impl Scene {
         let gateway = broker.gateway();
         let Broker { process, voice, .. } = broker;
         let listening = std::thread::spawn(move || voice.drain());
-        let bed = workshop.runtime.block_on(Bed::new(gateway, origin, KEY, NAME))?;
+        let bed = sides.play(Bed::new(gateway, origin, KEY, NAME))?;
         Ok(Self { bed, process, listening, _judge: judge, _directory: directory })
     }
 
-    fn pressure(&self, workshop: &Workshop, crowd: &Runtime, least: u64) -> Pressure {
+    fn pressure(&self, workshop: &Workshop, sides: &Sides, least: u64) -> Pressure {
         let (time, pid) = (workshop.time, self.process.pid());
         let now = Arc::new(move || time.now().since(Timestamp::ZERO));
         let resident = Arc::new(move || resident(pid));
-        let (least_latency, crowd) = (Duration::from_millis(least), crowd.handle().clone());
+        let (least_latency, crowd) = (Duration::from_millis(least), sides.crowd.handle().clone());
         Pressure { now, resident, least_latency, crowd }
     }
 
@@ -347,15 +346,39 @@ credentials = ["{NAME}"]
     )
 }
 
-/// Where hostile callers run: they have what the others leave of the processors, as if the machine
-/// were not theirs.
-fn crowd() -> Result<Runtime, String> {
-    let mut runtime = Builder::new_multi_thread();
-    runtime.thread_name("crowd").enable_all().on_thread_start(|| {
-        // Where it may not be lower, it is as high as all others.
-        let _ = nice(19);
-    });
-    runtime.build().map_err(|error| format!("no runtime: {error}"))
+/// Who has how much of the processors. The good caller and the API have them whenever they want, and
+/// hostile callers what the others leave, as if each were on a machine of its own: what is measured is
+/// the gateway, and not who stands in the kernel's queue.
+struct Sides {
+    good: Runtime,
+    crowd: Runtime,
+}
+
+impl Sides {
+    fn new() -> Result<Self, String> {
+        let runtime = |name: &str, niceness: i32| {
+            let mut runtime = Builder::new_multi_thread();
+            runtime.thread_name(name).enable_all().on_thread_start(move || lean(niceness));
+            runtime.build().map_err(|error| format!("no runtime: {error}"))
+        };
+        Ok(Self { good: runtime("good", -20)?, crowd: runtime("crowd", 19)? })
+    }
+
+    /// Plays the good side's part.
+    fn play<T: Send>(&self, part: impl Future<Output = T> + Send) -> T {
+        std::thread::scope(|threads| {
+            let playing = threads.spawn(|| {
+                lean(-20);
+                self.good.block_on(part)
+            });
+            playing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+/// Has this thread give way to others, or others to it. Where that is not allowed, all are equal.
+fn lean(niceness: i32) {
+    let _ = nice(niceness);
 }
 
 /// Bytes that the process has in memory.
