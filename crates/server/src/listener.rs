@@ -12,6 +12,7 @@ mod socket;
 mod stream;
 mod streams;
 mod tls;
+mod turns;
 
 pub(crate) use crew::Crew;
 pub use listen::Listeners;

@@ -12,15 +12,16 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::rt::{Executor, Timer};
 
 use super::rounds::{Found, RoundClock};
+use super::turns::Turns;
 
 /// A peer that was told to come to an end has this long to hear it.
 const GOODBYE: Duration = Duration::from_secs(20);
 /// A caller that keeps its windows closed takes nothing of any answer for so long.
 const TAKES_NOTHING: Duration = Duration::from_secs(60);
 
-/// Carries the streams of a connection, and counts them.
+/// Carries the streams of a connection in turns, and counts them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Streams(Arc<Counts>);
+pub(crate) struct Streams(Arc<Counts>, Turns);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -41,8 +42,9 @@ where
         self.0.open.fetch_add(1, Ordering::Relaxed);
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         let open = Open(Arc::clone(&self.0));
+        let carried = self.1.clone().carry(stream);
         tokio::spawn(async move {
-            stream.await;
+            carried.await;
             drop(open);
         });
     }
