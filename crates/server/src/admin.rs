@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, json, streamed, text, without_body};
-use crate::callers::{Guesses, Peer, too_many};
+use crate::callers::{Guesses, Peer, too_many_wrong_keys};
 use crate::gateway::Gateway;
 use crate::listener::{ConnectionLimits, Places};
 use crate::message::{Hosts, bearer, is_json, refuse_other_sites, refuse_secrets_in_query};
@@ -218,7 +218,7 @@ impl Admin {
         let keyring = self.gateway.broker.keyring();
         let digest = keyring.digest("operator key", shown.expose().as_bytes());
         let noted = self.guesses.wrong(peer, digest.as_bytes(), self.clock().now());
-        Err(noted.map_or_else(too_many, |()| Refusal::unauthorized()))
+        Err(noted.map_or_else(too_many_wrong_keys, |()| Refusal::unauthorized()))
     }
 
     /// Every credential, by name.

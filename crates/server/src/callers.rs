@@ -19,7 +19,7 @@ pub(crate) use access::{CREDENTIAL, Known};
 pub(crate) use clients::Clients;
 pub(crate) use configured::{Callers, Mark};
 pub(crate) use connection::Connection;
-pub(crate) use guesses::{Guesses, too_many};
+pub(crate) use guesses::{Guesses, too_many_wrong_keys};
 pub(crate) use offered::Offered;
 pub(crate) use passes::{LeadsTo, Passes};
 pub(crate) use peer::{Certificate, Peer};

@@ -16,7 +16,7 @@ pub(crate) use bearer::bearer;
 pub(crate) use broken::BodyError;
 #[cfg(test)]
 pub(crate) use copied::tests::buffer;
-pub(crate) use copied::{copied, copied_value, copy};
+pub(crate) use copied::{copied, copied_value, copy_head};
 pub(crate) use host::Hosts;
 pub(crate) use own_endpoint::{is_json, refuse_other_sites, refuse_secrets_in_query};
 pub(crate) use whole::{NotWhole, whole};

@@ -26,7 +26,7 @@ use crate::answer::{Answer, Body};
 use crate::apart::apart;
 use crate::callers::{Connection, LeadsTo, Offered};
 use crate::gateway::Gateway;
-use crate::message::{awaited, copied_value, copy, hop, strict};
+use crate::message::{awaited, copied_value, copy_head, hop, strict};
 use crate::no_token::no_token;
 use crate::refusal::Refusal;
 use crate::settings::Vendor;
@@ -185,7 +185,7 @@ impl Gateway {
             .map_err(|_| Refusal::too_slow())?
             .map_err(|_| Refusal::invalid_request("the request body broke off"))?;
         if !kept.is_at_hand() {
-            copy(head);
+            copy_head(head);
         }
         Ok(kept)
     }

@@ -19,7 +19,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
 use super::caller::Caller;
-use super::guesses::{Guesses, too_many};
+use super::guesses::{Guesses, too_many_wrong_keys};
 use super::offered::Offered;
 use super::peer::Peer;
 use crate::message::bearer;
@@ -219,7 +219,7 @@ impl Wrong {
     fn refusal(self, unknown: impl FnOnce() -> Refusal) -> Refusal {
         match self {
             Self::Key => unknown(),
-            Self::OneOfMany(wait) => too_many(wait),
+            Self::OneOfMany(wait) => too_many_wrong_keys(wait),
         }
     }
 }

@@ -87,7 +87,7 @@ impl Guesses {
 }
 
 /// What is told to whoever tries too many, and may go on in so long.
-pub(crate) fn too_many(wait: Duration) -> Refusal {
+pub(crate) fn too_many_wrong_keys(wait: Duration) -> Refusal {
     let description = "too many wrong keys came from there; the right one is taken at once";
     let status = StatusCode::TOO_MANY_REQUESTS;
     let mut refusal = Refusal::new(status, "too_many_wrong_keys", description);

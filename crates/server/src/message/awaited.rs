@@ -9,7 +9,7 @@ use http::request::Parts;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::copied::copy;
+use super::copied::copy_head;
 
 /// What comes of a body. What is here needs no timer; while another is waited for, its head holds no
 /// buffer.
@@ -24,7 +24,7 @@ pub(crate) async fn awaited<T>(
     match poll_fn(|context| Poll::Ready(body.as_mut().poll(context))).await {
         Poll::Ready(done) => Ok(done),
         Poll::Pending => {
-            copy(head);
+            copy_head(head);
             timeout(patience, body).await
         }
     }

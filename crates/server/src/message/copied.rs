@@ -20,7 +20,7 @@ pub(crate) fn copied_value(value: &HeaderValue) -> HeaderValue {
 }
 
 /// Puts copies in the place of a head's slices.
-pub(crate) fn copy(head: &mut Parts) {
+pub(crate) fn copy_head(head: &mut Parts) {
     for value in head.headers.values_mut() {
         *value = copied_value(value);
     }
@@ -67,7 +67,7 @@ pub(crate) mod tests {
         let (mut head, ()) = request.body(()).expect("a request").into_parts();
         drop(bytes);
         let (fields, uri) = (head.headers.clone(), head.uri.clone());
-        copy(&mut head);
+        copy_head(&mut head);
         assert_eq!((&head.headers, &head.uri), (&fields, &uri));
         assert!(head.headers["authorization"].is_sensitive());
         assert!(Arc::strong_count(&buffer) > 1);
