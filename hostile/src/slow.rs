@@ -63,8 +63,7 @@ const WAYS: [(&str, &str, &str, u64); 5] = [
 ];
 
 /// Opens so many connections in each way, of which `cap` may stay, holds them for so long, and lets
-/// them go. The bed's origin
-/// answers `/large` with more than sockets hold.
+/// them go. The bed's origin answers `/large` with more than sockets hold.
 pub async fn slow(
     bed: &Bed,
     pressure: &Pressure,
@@ -119,9 +118,10 @@ impl Slow {
         if self.held > cap {
             self.complaints.push(format!("{} are held, and {cap} may be", self.held));
         }
-        let is_much = match self.held > DEFAULT_CAP as u64 {
-            true => self.each() > most_each,
-            false => self.over_idle > MOST_MEMORY,
+        let is_much = if self.held > DEFAULT_CAP as u64 {
+            self.each() > most_each
+        } else {
+            self.over_idle > MOST_MEMORY
         };
         if is_much {
             self.complaints.push(format!(

@@ -73,31 +73,27 @@ fn demo(root: &Path, checks: &Path) -> Result<(), String> {
 }
 
 /// Real processes, killed and paused in the middle of renewals; with the seed that it prints, each
-/// run can be had again. About three minutes.
+/// run can be had again. Then requests and answers that could be read two ways, floods and slow
+/// callers, each against a process of its own; `hostile --streams 1000000 --connections 10000 --hold
+/// 60` is the long run. About five minutes.
 fn torture_steps(root: &Path, checks: &Path) -> Result<(), String> {
     cargo(root, checks, "torture-build", &["build", "--package", "bellwether-torture"])?;
-    let runs: [(&str, &[&str]); 5] = [
+    let runs: [(&str, &[&str]); 7] = [
         ("crashes", &["crashes", "--count", "600"]),
         // One class of each way to go on after a doubt; the others differ at the server alone.
         ("boundaries", &["boundaries", "--fault", "kill", "--class", "R1,R3,R4"]),
         ("pauses", &["--request-timeout", "500", "pauses", "--count", "120"]),
         ("cancels", &["cancels", "--count", "60"]),
         ("crowd", &["crowd", "--processes", "64", "--rounds", "10"]),
+        ("hostile", &["hostile"]),
+        ("hostile-cap", &["hostile", "--connections", "2000", "--cap", "2000", "slow"]),
     ];
     for (name, arguments) in runs {
         let mut command = Command::new(root.join("target/debug/bellwether-torture"));
         command.arg("--bellwether").arg(root.join("target/debug/bellwether")).args(arguments);
         run(&format!("torture-{name}"), checks, command.current_dir(root))?;
     }
-    hostile_steps(root, checks)
-}
-
-/// Requests and answers that could be read two ways, floods and slow callers, each against a process
-/// of its own. About a minute; `--streams 1000000 --connections 10000 --hold 60` is the long run.
-fn hostile_steps(root: &Path, checks: &Path) -> Result<(), String> {
-    let mut command = Command::new(root.join("target/debug/bellwether-torture"));
-    command.arg("--bellwether").arg(root.join("target/debug/bellwether")).arg("hostile");
-    run("torture-hostile", checks, command.current_dir(root))
+    Ok(())
 }
 
 /// JMeter's failure, its cause read from its log and its cure; a poll of 1,000 agents through
